@@ -1,0 +1,220 @@
+"""The tables. One definition for SQLite and PostgreSQL; times are seconds since the epoch (UTC) as floats.
+
+Metric values that are not finite are stored as NULL with a code beside them, because SQLite turns a bound NaN into NULL:
+0 finite, 1 NaN, 2 Infinity, 3 -Infinity. Metric names are interned, because a row of the metrics table is written for every
+value of every step: its key is (run, metric, step, mini_batch), mini_batch -1 for values of a whole step.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _run_id() -> Column:
+    return Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(120), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("experiment_id", Integer, ForeignKey("experiments.id"), nullable=False, index=True),
+    Column("name", String(120), nullable=False),
+    Column("config", JSON, nullable=False),
+    # Copied out of the configuration, so that lists and boards need not open it.
+    Column("regime", String(40), nullable=False),
+    Column("algorithm", String(40), nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("total_steps", Integer, nullable=False),
+    Column("preset", String(80)),
+    Column("folder", Text, nullable=False),
+    # queued, starting, running, stopping, finished, failed, stopped; `reason` says why in words.
+    Column("status", String(20), nullable=False, index=True),
+    Column("reason", Text, nullable=False, default=""),
+    Column("stop_requested", Boolean, nullable=False, default=False),
+    # The last attempt, the last step whose values are complete, and what the trainer is doing now.
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("step", Integer, nullable=False, default=0),
+    Column("stage", String(40), nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _run_id(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # A process is known by host, id and start time: ids are used again.
+    Column("host", String(200), nullable=False),
+    Column("supervisor_pid", Integer),
+    Column("supervisor_started", Float),
+    Column("trainer_pid", Integer),
+    Column("trainer_started", Float),
+    Column("heartbeat_at", Float, nullable=False),
+    # Bytes of events.jsonl that are in the store, committed together with their rows; and lines that could not be read.
+    Column("offset", BigInteger, nullable=False, default=0),
+    Column("torn_lines", Integer, nullable=False, default=0),
+    Column("resumed_from", Integer),
+    Column("superseded_rows", Integer, nullable=False, default=0),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("exit_code", Integer),
+    Column("outcome", String(20)),
+    Column("message", Text, nullable=False, default=""),
+)
+
+metric_names = Table(
+    "metric_names",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+)
+
+
+def _value_columns() -> list[Column]:
+    return [
+        Column("attempt", SmallInteger, nullable=False),
+        Column("value", Float),
+        Column("code", SmallInteger, nullable=False, default=0),
+        Column("time", Float, nullable=False),
+    ]
+
+
+metrics = Table(
+    "metrics",
+    metadata,
+    _run_id(),
+    Column("metric_id", Integer, ForeignKey("metric_names.id"), primary_key=True),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("mini_batch", SmallInteger, primary_key=True, autoincrement=False),
+    *_value_columns(),
+    sqlite_with_rowid=False,
+)
+
+latest_metrics = Table(
+    "latest_metrics",
+    metadata,
+    _run_id(),
+    Column("metric_id", Integer, ForeignKey("metric_names.id"), primary_key=True),
+    Column("step", Integer, nullable=False),
+    Column("mini_batch", SmallInteger, nullable=False),
+    *_value_columns(),
+    sqlite_with_rowid=False,
+)
+
+completions = Table(
+    "completions",
+    metadata,
+    _run_id(),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("prompt_id", String(200), primary_key=True),
+    Column("sample", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("completion", Text, nullable=False),
+    Column("reward", Float),
+    Column("advantage", Float),
+    Column("correct", Boolean, nullable=False),
+    Column("extracted", Text),
+    Column("reason", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("benchmark", String(80), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("temperature", Float, nullable=False),
+    Column("top_p", Float, nullable=False),
+    Column("time", Float, nullable=False),
+    UniqueConstraint("run_id", "benchmark", "step"),
+)
+
+evaluation_items = Table(
+    "evaluation_items",
+    metadata,
+    Column("evaluation_id", Integer, ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True),
+    Column("item_id", String(200), primary_key=True),
+    # One character per sample, "1" right and "0" wrong, in the order they were drawn.
+    Column("outcomes", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+run_events = Table(
+    "run_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("time", Float, nullable=False),
+    # attempt_started, checkpoint, alarm, ended from the trainer; submitted, claimed, stop_requested, lost, ... from the backend.
+    Column("type", String(40), nullable=False),
+    Column("severity", String(20), nullable=False, default="info"),
+    Column("message", Text, nullable=False),
+    Index(None, "run_id", "id"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("host", String(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("devices", JSON, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("ended_at", Float),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    # A device is `cpu:0`, `cuda:3`, ...; whoever holds the row holds the device.
+    Column("host", String(200), primary_key=True),
+    Column("device", String(40), primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("taken_at", Float, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""The method and the training program. Knows no queue, no database and no dashboard."""

@@ -1,0 +1,500 @@
+"""The configuration of one run: what the trainer validates, the form shows and the store keeps.
+
+One frozen pydantic tree. The docstring under a field is the help text of its widget in the dashboard.
+Every combination that cannot mean what it says is refused here, in words, before anything is loaded.
+This module imports no torch, so that the command line and the pages start fast.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainer.errors import ConfigError, Problem
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Base of every part of the configuration: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+# --- regimes: how the MTP heads are trained together with the policy (docs/method.md) --------------------
+
+
+class Off(Section):
+    """The MTP heads take no part: no MTP loss, their parameters stay as loaded."""
+
+    kind: Literal["off"] = "off"
+
+
+class Detach(Section):
+    """Heads learn by cross-entropy; nothing of it reaches trunk, embeddings or lm_head."""
+
+    kind: Literal["detach"] = "detach"
+
+
+class CrossEntropy(Section):
+    """Cross-entropy on the response tokens, with its gradient flowing into the trunk."""
+
+    kind: Literal["ce"] = "ce"
+    coefficient: Annotated[Finite, Field(ge=0)] = 1.0
+    """Fixed weight of the MTP loss (lambda)."""
+
+
+class Policy(Section):
+    """The RL algorithm's own loss on the MTP log-probs, with a fixed coefficient."""
+
+    kind: Literal["policy"] = "policy"
+    coefficient: Annotated[Finite, Field(ge=0)] = 1.0
+    """Fixed weight of the MTP loss (lambda); the paper sweeps 0.1, 0.2, 0.5 and 1.0."""
+    ratio: Literal["main", "own"] = "main"
+    """Denominator of the MTP head's probability ratio: the main head's old log-prob (the authors' code) or the head's own."""
+
+
+class Occ(Section):
+    """Optimal Coefficient Calibration: policy loss with lambda_t = lambda_plus c_hat / (v2_hat + eps), recomputed online."""
+
+    kind: Literal["occ"] = "occ"
+    lambda_plus: Annotated[Finite, Field(ge=0)] = 1.0
+    """Scale of the coefficient (lambda_+); 0 switches the MTP loss off."""
+    eps: Annotated[Finite, Field(gt=0)] = 1e-8
+    """Added to v2_hat, so that an unmoved head gives 0 and not 0/0."""
+    reference: Literal["main", "own"] = "main"
+    """Old log-probs that the head's change is measured from: the main head's (the authors' code) or the head's own."""
+    estimator: Literal["ratio_of_sums", "token_mean"] = "ratio_of_sums"
+    """Ratio of the summed products, or the mean of per-token ratios (the authors' code; heavy-tailed)."""
+    apply_to: Literal["advantages", "loss"] = "advantages"
+    """What lambda_t multiplies. The two differ where lambda_t is negative: clipping then acts on the other side."""
+    window: Literal["mini_batch", "previous", "micro_batch"] = "mini_batch"
+    """Tokens that c_hat and v2_hat are summed over. micro_batch is the authors' form and depends on how the batch is split."""
+    ratio: Literal["main", "own"] = "main"
+    """Denominator of the MTP head's probability ratio: the main head's old log-prob or the head's own."""
+    clip: tuple[Finite, Finite] | None = None
+    """Bounds of lambda_t, as [low, high]; none by default, as in the paper."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a running mean of c_hat and of v2_hat, each by itself; none by default."""
+
+    @model_validator(mode="after")
+    def _clip_is_an_interval(self) -> Occ:
+        if self.clip is not None and self.clip[0] >= self.clip[1]:
+            raise ValueError(f"clip: [{self.clip[0]}, {self.clip[1]}] is empty; give [low, high] with low < high, such as [0, 1]")
+        if self.ema is not None and self.estimator == "token_mean":
+            raise ValueError("ema: averages the sums c_hat and v2_hat, which estimator token_mean does not use; set estimator to ratio_of_sums or leave ema out")
+        return self
+
+
+Regime = Annotated[Off | Detach | CrossEntropy | Policy | Occ, Field(discriminator="kind")]
+
+
+# --- algorithms ------------------------------------------------------------------------------------------
+
+
+class Dapo(Section):
+    """DAPO: token-level ratio, asymmetric clipping, mean over all tokens of the mini-batch."""
+
+    kind: Literal["dapo"] = "dapo"
+    clip_ratio_low: Annotated[Finite, Field(gt=0, lt=1)] = 0.2
+    """The ratio is clipped below 1 - clip_ratio_low."""
+    clip_ratio_high: Annotated[Finite, Field(gt=0)] = 0.28
+    """The ratio is clipped above 1 + clip_ratio_high."""
+    dual_clip: Annotated[Finite, Field(gt=1)] = 10.0
+    """Upper bound of the ratio where the advantage is negative (dual-clip PPO)."""
+
+
+class Grpo(Section):
+    """GRPO: token-level ratio, symmetric clipping, mean per sequence and then over sequences."""
+
+    kind: Literal["grpo"] = "grpo"
+    clip_ratio_low: Annotated[Finite, Field(gt=0, lt=1)] = 0.2
+    """The ratio is clipped below 1 - clip_ratio_low."""
+    clip_ratio_high: Annotated[Finite, Field(gt=0)] = 0.2
+    """The ratio is clipped above 1 + clip_ratio_high."""
+    dual_clip: Annotated[Finite, Field(gt=1)] = 10.0
+    """Upper bound of the ratio where the advantage is negative (dual-clip PPO)."""
+
+
+class Gspo(Section):
+    """GSPO: one ratio per sequence, exp of the mean log-ratio, mean over sequences."""
+
+    kind: Literal["gspo"] = "gspo"
+    clip_ratio_low: Annotated[Finite, Field(gt=0, lt=1)] = 3e-4
+    """The sequence ratio is clipped below 1 - clip_ratio_low."""
+    clip_ratio_high: Annotated[Finite, Field(gt=0)] = 4e-4
+    """The sequence ratio is clipped above 1 + clip_ratio_high."""
+    log_ratio_max: Annotated[Finite, Field(gt=0)] = 10.0
+    """The sequence log-ratio is cut here before exp."""
+
+
+Algorithm = Annotated[Dapo | Grpo | Gspo, Field(discriminator="kind")]
+
+
+# --- data ------------------------------------------------------------------------------------------------
+
+
+class Prompted(Section):
+    """What every source of problems shares."""
+
+    template: str = "{problem}"
+    """Text that the model sees; `{problem}` stands for the problem."""
+
+    @model_validator(mode="after")
+    def _template_holds_the_problem(self) -> Prompted:
+        if "{problem}" not in self.template:
+            raise ValueError(f"template: {self.template!r} has no {{problem}} in it; add it where the problem belongs")
+        return self
+
+
+class JsonlData(Prompted):
+    """A JSONL file with one {"id", "problem", "answer"} per line (id may be absent: the line number is used)."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    path: Annotated[str, Field(min_length=1)]
+    """The file. `${MTPRL_HOME}` and other environment variables are filled in."""
+
+
+class ReasoningGymData(Prompted):
+    """A procedurally generated task of the reasoning-gym library, by name."""
+
+    kind: Literal["reasoning_gym"] = "reasoning_gym"
+    task: Annotated[str, Field(min_length=1)]
+    """Name of the task, such as basic_arithmetic or gcd."""
+    size: Positive = 1000
+    """How many problems to generate."""
+    seed: int = 0
+    """Seed of the generator; give evaluation another one than training."""
+    settings: dict[str, Any] = {}
+    """Further settings of the task, as the library names them."""
+
+
+Data = Annotated[JsonlData | ReasoningGymData, Field(discriminator="kind")]
+
+
+# --- the rest of the recipe ------------------------------------------------------------------------------
+
+
+class Model(Section):
+    """The base model and its MTP heads."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Folder of the base model, or its name on the Hugging Face hub. `${MTPRL_HOME}` is filled in."""
+    mtp_depths: Annotated[int, Field(ge=1, le=8)] = 1
+    """MTP depths to use (K). A base model without heads gets new ones, started from its last block."""
+
+
+class Mtp(Section):
+    """What the heads' own parameters learn from."""
+
+    head_loss: Literal["regime", "ce", "none"] = "regime"
+    """regime: from the regime's own loss, coefficient included (the paper). ce: from detached cross-entropy, while the
+    regime's coefficient gates only what flows into the trunk. none: they stay as loaded."""
+    head_loss_scale: Annotated[Finite, Field(gt=0)] = 1.0
+    """Weight of the detached cross-entropy (regime detach, or head_loss ce)."""
+
+
+class Rollout(Section):
+    """Sampling of responses from the current policy."""
+
+    prompts_per_step: Positive = 64
+    """Prompts per step."""
+    samples_per_prompt: Annotated[int, Field(ge=2)] = 8
+    """Responses per prompt: the group whose rewards are compared."""
+    temperature: Annotated[Finite, Field(gt=0)] = 1.0
+    """Sampling temperature; the logits of main and MTP heads are divided by it in training, too."""
+    max_prompt_tokens: Positive = 2048
+    """Prompts with more tokens are left out, and counted."""
+    max_response_tokens: Positive = 8192
+    """A response is cut here and counted as truncated."""
+
+
+class Reward(Section):
+    """Rewards from the verifier."""
+
+    correct: Finite = 1.0
+    """Reward of a right answer."""
+    incorrect: Finite = -1.0
+    """Reward of a wrong one."""
+    overlong_buffer: NonNegative = 0
+    """Tokens before max_response_tokens over which the soft overlong punishment grows; 0 switches it off."""
+    overlong_factor: Annotated[Finite, Field(gt=0)] = 1.0
+    """Size of the soft overlong punishment at the limit."""
+
+
+class Update(Section):
+    """Optimisation steps made from each batch of rollouts."""
+
+    mini_batches: Positive = 4
+    """Optimiser steps per pass over a step's rollouts."""
+    epochs: Positive = 1
+    """Passes over a step's rollouts."""
+    micro_batch_sequences: Positive | None = None
+    """Sequences per forward pass; none: a whole mini-batch at once. The update does not depend on it (except for window micro_batch)."""
+
+
+class Optimizer(Section):
+    """AdamW with a linear warm-up; trunk and heads are clipped separately."""
+
+    lr: Annotated[Finite, Field(gt=0)] = 1e-6
+    """Learning rate after the warm-up."""
+    warmup_steps: NonNegative = 10
+    """Optimiser steps over which the learning rate grows from 0."""
+    weight_decay: Annotated[Finite, Field(ge=0)] = 0.1
+    """Decoupled weight decay, on matrices only."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of AdamW's first and second moment."""
+    grad_clip: Annotated[Finite, Field(gt=0)] = 1.0
+    """Largest gradient norm of the trunk, and by itself of the heads."""
+
+
+class Benchmark(Section):
+    """A held-out set to evaluate on."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    """Short name in lower case; the metric is eval/<name>/avg_at_<k>."""
+    data: Data
+    """Where its problems come from."""
+    limit: Positive | None = None
+    """Use only the first problems; none: all."""
+
+
+class Evaluation(Section):
+    """Evaluation on held-out problems during training."""
+
+    benchmarks: tuple[Benchmark, ...] = ()
+    """Benchmarks to evaluate on; none: no evaluation."""
+    every: Positive = 20
+    """Steps between evaluations; the first comes before training and the last after it."""
+    samples: Positive = 4
+    """Responses per problem: the k of avg@k."""
+    temperature: Annotated[Finite, Field(gt=0)] = 1.0
+    """Sampling temperature of the evaluation."""
+    top_p: Annotated[Finite, Field(gt=0, le=1)] = 0.7
+    """Nucleus sampling: the smallest set of tokens with this much probability."""
+
+
+class Checkpoint(Section):
+    """Checkpoints to resume from."""
+
+    every: Positive = 50
+    """Steps between checkpoints; the last step is always saved."""
+    keep: Positive = 2
+    """How many to keep."""
+
+
+class Logging(Section):
+    """Completions written to the event file."""
+
+    completions_every: Positive = 10
+    """Steps between logged completions."""
+    completions_prompts: Positive = 4
+    """Prompts whose whole group of completions is logged."""
+
+
+class RunConfig(Section):
+    """One training run, complete."""
+
+    name: Annotated[str, Field(pattern=r"^[\w .+-]{0,80}$")] = ""
+    """Name of the run; empty: regime, algorithm and seed."""
+    seed: NonNegative = 0
+    """Seed of data order, sampling and everything else random."""
+    steps: Positive = 200
+    """Training steps; each is one rollout and its updates."""
+    model: Model
+    regime: Regime
+    algorithm: Algorithm = Dapo()
+    mtp: Mtp = Mtp()
+    data: Data
+    rollout: Rollout = Rollout()
+    reward: Reward = Reward()
+    update: Update = Update()
+    optimizer: Optimizer = Optimizer()
+    evaluation: Evaluation = Evaluation()
+    checkpoint: Checkpoint = Checkpoint()
+    logging: Logging = Logging()
+
+    @property
+    def title(self) -> str:
+        """The run's name, or one made of regime, algorithm and seed."""
+        return self.name or f"{self.regime.kind}-{self.algorithm.kind}-seed{self.seed}"
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimiser steps made from each rollout."""
+        return self.update.mini_batches * self.update.epochs
+
+    @model_validator(mode="after")
+    def _combinations_make_sense(self) -> RunConfig:
+        problems = [*_batch_problems(self), *_regime_problems(self), *_reward_problems(self)]
+        if problems:
+            raise ConfigError(problems)
+        return self
+
+
+def _batch_problems(config: RunConfig) -> list[Problem]:
+    prompts, mini_batches = config.rollout.prompts_per_step, config.update.mini_batches
+    if prompts % mini_batches:
+        fits = [n for n in range(1, prompts + 1) if prompts % n == 0]
+        return [Problem("update.mini_batches", f"{mini_batches} does not divide the {prompts} prompts of a step; use one of {fits}")]
+    return []
+
+
+def _regime_problems(config: RunConfig) -> list[Problem]:
+    problems = []
+    kind, head_loss = config.regime.kind, config.mtp.head_loss
+    if kind == "occ" and config.updates_per_step == 1:
+        problems.append(
+            Problem(
+                "update.mini_batches",
+                "1 mini-batch per rollout leaves nothing for occ to measure: log-probs equal the old ones and the coefficient stays 0; "
+                "use 2 or more mini-batches (the paper uses 4), or another regime",
+            )
+        )
+    if kind == "off" and head_loss != "regime":
+        fix = "use regime detach" if head_loss == "ce" else "leave mtp.head_loss at regime"
+        problems.append(Problem("mtp.head_loss", f"{head_loss} has no effect with regime off, which trains no heads; {fix}"))
+    if kind == "detach" and head_loss == "none":
+        problems.append(Problem("mtp.head_loss", "none with regime detach trains no heads; use regime off"))
+    if config.mtp.head_loss_scale != 1.0 and kind != "detach" and head_loss != "ce":
+        problems.append(
+            Problem("mtp.head_loss_scale", f"{config.mtp.head_loss_scale} has no effect here; set mtp.head_loss to ce, or leave it at 1")
+        )
+    return problems
+
+
+def _reward_problems(config: RunConfig) -> list[Problem]:
+    problems = []
+    reward, limit = config.reward, config.rollout.max_response_tokens
+    if reward.correct <= reward.incorrect:
+        problems.append(Problem("reward.correct", f"{reward.correct} is not above reward.incorrect ({reward.incorrect}); a right answer must pay more"))
+    if reward.overlong_buffer >= limit:
+        problems.append(Problem("reward.overlong_buffer", f"{reward.overlong_buffer} must be below rollout.max_response_tokens ({limit})"))
+    return problems
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def parse(values: Mapping[str, Any]) -> RunConfig:
+    """Validate a plain mapping.
+
+    Raises:
+        ConfigError: with one Problem for every refused value, each naming its field and the fix.
+    """
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError([_in_words(item) for item in error.errors()]) from None
+
+
+def load(path: str | Path, overrides: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> RunConfig:
+    """Read a YAML file, apply `a.b=c` overrides, fill in `${NAME}` variables and validate.
+
+    Raises:
+        ConfigError: the file is absent or no YAML mapping, an override is malformed, or a value is refused.
+    """
+    return parse(resolve(read_yaml(path), overrides, variables))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, unvalidated."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([Problem("", f"{path}: cannot be read ({error.strerror}); give the path of a YAML file")]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem("", f"{path}: is not valid YAML: {' '.join(str(error).split())}")]) from None
+    if not isinstance(values, dict):
+        raise ConfigError([Problem("", f"{path}: must hold a mapping such as `regime: {{kind: occ}}`, not {type(values).__name__}")])
+    return values
+
+
+def resolve(values: Mapping[str, Any], overrides: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Apply `a.b=c` overrides (c is read as YAML) and fill in `${NAME}` from `variables`, then the environment."""
+    result = _copy(values)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError([Problem("--set", f"{override!r} is not of the form a.b=c, such as optimizer.lr=1e-6")])
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError([Problem("--set", f"{override!r}: the value is not valid YAML: {' '.join(str(error).split())}")]) from None
+        _assign(result, key.strip().split("."), value)
+    filled = _fill_in(result, {**os.environ, **(variables or {})})
+    assert isinstance(filled, dict)
+    return filled
+
+
+def dump(config: RunConfig) -> str:
+    """The configuration as YAML, every value written out, as the run folder keeps it."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return list(map(_copy, value)) if isinstance(value, list | tuple) else value
+
+
+def _assign(values: dict[str, Any], path: list[str], value: Any) -> None:
+    *parents, last = path
+    for depth, key in enumerate(parents):
+        child = values.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise ConfigError([Problem(".".join(path), f"cannot be set, because {'.'.join(path[: depth + 1])} holds {child!r}")])
+        values = child
+    values[last] = value
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def _fill_in(value: Any, variables: Mapping[str, str], path: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _fill_in(item, variables, f"{path}.{key}".strip(".")) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill_in(item, variables, f"{path}.{index}") for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in variables:
+            raise ConfigError([Problem(path, f"{value!r} names the variable {match[1]}, which is not set")])
+        return variables[match[1]]
+
+    return _VARIABLE.sub(replace, value)
+
+
+_UNIONS = ("regime", "algorithm", "data")
+
+
+def _in_words(item: Any) -> Problem:
+    """One pydantic error as a sentence that names the field, the value and the fix."""
+    cause = (item.get("ctx") or {}).get("error")
+    location = [str(part) for part in item["loc"]]
+    # A discriminated union adds the chosen kind to the location; the user never wrote it there.
+    path = ".".join(part for index, part in enumerate(location) if index == 0 or location[index - 1] not in _UNIONS)
+    kind, given = item["type"], item["input"]
+    if kind == "union_tag_invalid":
+        return Problem(f"{path}.kind", f"{item['ctx']['tag']!r} is not known; choose one of {item['ctx']['expected_tags']}")
+    if kind == "union_tag_not_found":
+        return Problem(f"{path}.kind", "is missing; say which kind, such as `kind: occ`")
+    if kind == "missing":
+        return Problem(path, "is missing; add it")
+    if kind == "extra_forbidden":
+        return Problem(path, "is not a setting here; check its spelling and the section it stands in")
+    if kind == "value_error":
+        field, _, message = str(cause).partition(": ")
+        return Problem(f"{path}.{field}".strip("."), message)
+    message = item["msg"].removeprefix("Value error, ")
+    return Problem(path, f"{given!r} is refused: {message[0].lower()}{message[1:]}")
