@@ -1,0 +1,40 @@
+"""Group-relative advantages (GRPO, arXiv 2402.03300, section 4.1.2; used unchanged by DAPO and GSPO)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def group_advantages(rewards: Tensor, group_ids: Tensor, *, scale_by_std: bool = True, eps: float = 1e-6) -> Tensor:
+    """Reward minus the mean of its group, divided by (unbiased standard deviation + eps) unless `scale_by_std` is off.
+
+    A group of one has nothing to be compared with and gets 0; so does every member of a group of equal rewards.
+
+    Args:
+        rewards: [B] one reward per sequence.
+        group_ids: [B] integers; sequences with the same id answer the same prompt. Groups may differ in size.
+        scale_by_std: divide by the group's standard deviation.
+        eps: added to the standard deviation.
+
+    Returns:
+        [B] advantages, in the dtype of `rewards`.
+
+    Raises:
+        ValueError: `rewards` and `group_ids` differ in shape or are not one-dimensional.
+    """
+    if rewards.dim() != 1 or rewards.shape != group_ids.shape:
+        raise ValueError(
+            f"rewards {tuple(rewards.shape)} and group_ids {tuple(group_ids.shape)} must be vectors of one length"
+        )
+    _, group = torch.unique(group_ids, return_inverse=True)
+    sizes = torch.bincount(group).to(rewards.dtype)
+    centred = rewards - (_sum_by(group, rewards, sizes) / sizes)[group]
+    if scale_by_std:
+        variance = _sum_by(group, centred.square(), sizes) / (sizes - 1).clamp(min=1)
+        centred = centred / (variance.sqrt() + eps)[group]
+    return torch.where(sizes[group] > 1, centred, torch.zeros_like(centred))
+
+
+def _sum_by(group: Tensor, values: Tensor, like: Tensor) -> Tensor:
+    return torch.zeros_like(like).index_add(0, group, values)
