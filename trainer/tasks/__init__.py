@@ -1,0 +1,14 @@
+"""Problems to train and evaluate on, and the one grader that rewards and evaluation share.
+
+    load(data)                 the items of a configuration's data section
+    grade(completion, gold)    is this completion's final answer right?
+    Grader                     the same for many, with its own worker process
+
+The rule for finding the final answer and the rule for comparing it stand in `trainer.tasks.answers`.
+This package imports no torch.
+"""
+
+from trainer.tasks.grading import Grade, Grader, grade
+from trainer.tasks.items import Item, check, load
+
+__all__ = ["Grade", "Grader", "Item", "check", "grade", "load"]
