@@ -1,0 +1,1 @@
+"""Evaluation on held-out problems, and the statistics of its results."""

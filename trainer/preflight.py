@@ -1,0 +1,104 @@
+"""What can be checked about a run before anything is loaded: does its model exist, do its problems parse, are there enough?
+
+Needs no torch and reads each data file once, so that a form or a command line can refuse a run at once instead of
+letting it fail in the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from trainer.config import Data, JsonlData, RunConfig
+from trainer.errors import ConfigError, DataError, Problem
+from trainer.tasks import check as check_data
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_DEMO_BASE = ("models", "addition")
+_DEMO_DATA = ("data", "addition")
+
+
+def check(config: RunConfig) -> None:
+    """Refuse a run whose model or problems cannot be used.
+
+    Raises:
+        ConfigError: with every reason, each naming its field, such as evaluation.benchmarks.0.data.path.
+    """
+    problems = _model_problems(config.model.path)
+    count, data_problems = _count("data", config.data)
+    problems += data_problems
+    needed = config.rollout.prompts_per_step
+    if not data_problems and count < needed:
+        message = f"{needed} is more than the {count} problems of the training data; use at most {count}, or more data"
+        problems.append(Problem("rollout.prompts_per_step", message))
+    for index, benchmark in enumerate(config.evaluation.benchmarks):
+        problems += _count(f"evaluation.benchmarks.{index}.data", benchmark.data)[1]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _model_problems(path: str) -> list[Problem]:
+    folder = Path(path)
+    if folder.is_dir():
+        return [Problem("model.path", message) for message in _folder_problems(folder)]
+    if folder.parts[-2:] == _DEMO_BASE:
+        return [Problem("model.path", f"{path} does not exist; run `mtprl make-base` to make the demo base model")]
+    if folder.exists():
+        return [Problem("model.path", f"{path} is a file; give the folder that holds it")]
+    if not _HUB_NAME.fullmatch(path):
+        return [
+            Problem(
+                "model.path",
+                f"{path} does not exist; give a model's folder, or its name on the Hugging Face hub, such as Qwen/Qwen3-0.6B",
+            )
+        ]
+    return _hub_problems(path)
+
+
+def _folder_problems(folder: Path) -> list[str]:
+    problems = []
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problems.append(f"{folder} has no config.json; give the folder of a Hugging Face model")
+    except (OSError, ValueError) as error:
+        problems.append(f"{folder}/config.json cannot be read ({error}); fetch or make the model again")
+    else:
+        if not isinstance(config, dict) or "model_type" not in config:
+            problems.append(f"{folder}/config.json names no model_type; give the folder of a Hugging Face model")
+    if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
+        problems.append(f"{folder} has no weights ({' or '.join(_WEIGHTS)}); fetch or make the model again")
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        problems.append(
+            f"{folder} has no tokenizer (one of {', '.join(_TOKENIZERS)}); save the tokenizer beside the model"
+        )
+    return problems
+
+
+def _hub_problems(name: str) -> list[Problem]:
+    # Imported here: most runs name a folder, and the hub's client doubles the time of this module's import.
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    cached = isinstance(try_to_load_from_cache(name, "config.json"), str)
+    if cached or not constants.HF_HUB_OFFLINE:
+        return []
+    message = f"{name} is neither a folder nor in the local Hugging Face cache, and HF_HUB_OFFLINE forbids to fetch it; give a folder, or unset it"
+    return [Problem("model.path", message)]
+
+
+def _count(field: str, data: Data) -> tuple[int, list[Problem]]:
+    """How many problems a data section holds, and what is wrong with it."""
+    try:
+        return check_data(data), []
+    except DataError as error:
+        message = str(error)
+    if not isinstance(data, JsonlData):
+        part, _, message = message.partition(": ")  # task or settings
+        return 0, [Problem(f"{field}.{part}", message)]
+    path = Path(data.path)
+    if not path.exists() and path.parent.parts[-2:] == _DEMO_DATA:
+        message = f"{path} does not exist; run `mtprl make-base` to make the demo's problems"
+    return 0, [Problem(f"{field}.path", message)]
