@@ -30,7 +30,7 @@ def extract(completion: str) -> str | None:
     if not after:
         return None
     line, _, _ = tail[after[-1] :].partition("\n")
-    return line.strip().strip("*_").strip() or None
+    return line.strip().strip("*").strip() or None
 
 
 def _last_boxed(text: str) -> str | None:

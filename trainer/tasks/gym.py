@@ -41,11 +41,9 @@ def load(data: ReasoningGymData) -> list[Item]:
     """Generate all problems of a task; the same seed and settings give the same problems.
 
     Raises:
-        DataError: the task is unknown or its settings are refused.
+        DataError: the task is unknown or its settings are refused; the message starts with the field's name.
     """
-    dataset = _create(data.task, data.settings, data.size, data.seed)
-    settings = json.dumps(data.settings)
-    return [_item(data, index, dataset[index], settings) for index in range(data.size)]
+    return _generate(data, data.size)
 
 
 def check(data: ReasoningGymData) -> int:
@@ -54,8 +52,27 @@ def check(data: ReasoningGymData) -> int:
     Raises:
         DataError: as for `load`.
     """
-    _item(data, 0, _create(data.task, data.settings, data.size, data.seed)[0], "{}")
+    _generate(data, 1)
     return data.size
+
+
+def _generate(data: ReasoningGymData, count: int) -> list[Item]:
+    if data.task not in DATASETS:
+        near = difflib.get_close_matches(data.task, DATASETS, n=3, cutoff=0.4) or sorted(DATASETS)[:3]
+        raise DataError(f"task: reasoning-gym has no task {data.task!r}; the nearest names are {', '.join(near)}")
+    for name in ("size", "seed"):
+        if name in data.settings:
+            raise DataError(f"settings: {name} belongs beside settings, not in it; move it there")
+    settings = json.dumps(data.settings, default=str)
+    try:
+        dataset = reasoning_gym.create_dataset(data.task, size=data.size, seed=data.seed, **data.settings)
+        return [_item(data, index, dataset[index], settings) for index in range(count)]
+    except (
+        Exception
+    ) as error:  # whatever a task makes of its settings: a failed assert, a missing key, an endless search given up
+        raise DataError(
+            f"settings: {data.task} cannot work with {settings}: {error or type(error).__name__}"
+        ) from error
 
 
 def _item(data: ReasoningGymData, index: int, entry: dict[str, Any], settings: str) -> Item:
@@ -69,19 +86,6 @@ def _item(data: ReasoningGymData, index: int, entry: dict[str, Any], settings: s
     )
 
 
-def _create(task: str, settings: dict[str, Any], size: int, seed: int) -> Any:
-    if task not in DATASETS:
-        near = difflib.get_close_matches(task, DATASETS, n=3, cutoff=0.4) or sorted(DATASETS)[:3]
-        raise DataError(f"task: reasoning-gym has no task {task!r}; the nearest names are {', '.join(near)}")
-    for name in ("size", "seed"):
-        if name in settings:
-            raise DataError(f"settings: {name} stands beside settings, not in it; set data.{name}")
-    try:
-        return reasoning_gym.create_dataset(task, size=size, seed=seed, **settings)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise DataError(f"settings: {task} refuses {json.dumps(settings, default=str)}: {error}") from None
-
-
 @lru_cache(maxsize=8)
 def _scoring_dataset(task: str, settings: str) -> Any:
-    return _create(task, json.loads(settings), size=1, seed=0)
+    return reasoning_gym.create_dataset(task, size=1, seed=0, **json.loads(settings))
