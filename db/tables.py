@@ -56,7 +56,7 @@ runs = Table(
     # Copied out of the configuration, so that lists and boards need not open it.
     Column("regime", String(40), nullable=False),
     Column("algorithm", String(40), nullable=False),
-    Column("seed", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
     Column("total_steps", Integer, nullable=False),
     Column("preset", String(80)),
     Column("folder", Text, nullable=False),
@@ -71,6 +71,7 @@ runs = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("ended_at", Float),
+    sqlite_autoincrement=True,  # the id of a deleted run is not given away again; folders and messages carry it
 )
 
 attempts = Table(
@@ -194,6 +195,7 @@ run_events = Table(
     Column("severity", String(20), nullable=False, default="info"),
     Column("message", Text, nullable=False),
     Index(None, "run_id", "id"),
+    sqlite_autoincrement=True,  # readers poll from the last id they saw
 )
 
 workers = Table(

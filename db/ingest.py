@@ -1,0 +1,221 @@
+"""Carries events into the store, each exactly once.
+
+The offset up to which the event file has been read is committed together with the rows, and moves by compare-and-set: a
+stretch of the file is stored only if it begins where the store has stopped. So a stretch that is handed in again, by a
+restarted supervisor or by two at once, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, select, tuple_, update
+
+from db import upsert
+from db.batches import Batch, Ended, Rewind, Row, parse
+from db.statuses import Status
+from db.tables import (
+    attempts,
+    completions,
+    evaluation_items,
+    evaluations,
+    latest_metrics,
+    metric_names,
+    metrics,
+    run_events,
+    runs,
+)
+from trainer.errors import StoreError
+from trainer.events import STEP_LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """What became of a stretch of events."""
+
+    applied: bool
+    """False: nothing was changed, because the store is elsewhere in the file or the attempt no longer owns the run."""
+    offset: int
+    """Where the store now is in the file: read on from here."""
+    malformed: int = 0
+    """Events left out because their types are wrong."""
+    superseded: int = 0
+    """Rows of earlier attempts that a resume has removed."""
+    ended: Ended | None = None
+    """How the trainer says that this attempt ended."""
+
+
+def ingest(
+    connection: Connection,
+    run_id: int,
+    events: Iterable[Mapping[str, Any]],
+    *,
+    attempt: int,
+    start: int,
+    offset: int,
+    torn_lines: int,
+) -> IngestResult:
+    """Store what stands in the event file from byte `start` to byte `offset`, in the caller's writing transaction.
+
+    Args:
+        events: the file's events in their order, whichever attempt wrote them.
+        attempt: the attempt on whose behalf the file is read; it must be the run's last.
+        torn_lines: lines between `start` and `offset` that are no events; malformed events are added to them.
+
+    Raises:
+        StoreError: there is no such attempt.
+    """
+    parsed = parse(events, attempt)
+    if not _advance(connection, run_id, attempt, start, offset, torn_lines + parsed.malformed):
+        return IngestResult(applied=False, offset=read_offset(connection, run_id, attempt))
+    superseded = 0
+    for batch in parsed.batches:
+        if batch.rewind is not None:
+            superseded += _rewind(connection, run_id, batch.rewind)
+        _store(connection, run_id, batch)
+    if parsed.first_seen is not None:
+        _mark_running(connection, run_id, parsed.first_seen)
+    return IngestResult(True, offset, parsed.malformed, superseded, parsed.ended)
+
+
+def read_offset(connection: Connection, run_id: int, attempt: int) -> int:
+    """Bytes of the run's event file that are in the store.
+
+    Raises:
+        StoreError: there is no such attempt.
+    """
+    key = (attempts.c.run_id == run_id, attempts.c.number == attempt)
+    offset = connection.execute(select(attempts.c.offset).where(*key)).scalar_one_or_none()
+    if offset is None:
+        raise StoreError(f"run {run_id} has no attempt {attempt}")
+    return offset
+
+
+def _advance(connection: Connection, run_id: int, attempt: int, start: int, offset: int, torn_lines: int) -> bool:
+    last = select(runs.c.attempt).where(runs.c.id == run_id).scalar_subquery()
+    statement = (
+        update(attempts)
+        .where(attempts.c.run_id == run_id, attempts.c.number == attempt, attempts.c.offset == start, last == attempt)
+        .values(offset=offset, torn_lines=attempts.c.torn_lines + torn_lines)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def _rewind(connection: Connection, run_id: int, rewind: Rewind) -> int:
+    """Remove what earlier attempts said of steps that are now trained again; returns how many rows that were."""
+    last_step = rewind.last_step
+    removed = sum(
+        connection.execute(delete(table).where(table.c.run_id == run_id, table.c.step > last_step)).rowcount
+        for table in (metrics, completions, evaluations)
+    )
+    connection.execute(
+        delete(latest_metrics).where(latest_metrics.c.run_id == run_id, latest_metrics.c.step > last_step)
+    )
+    _restore_latest(connection, run_id)
+    connection.execute(update(runs).where(runs.c.id == run_id, runs.c.step > last_step).values(step=max(last_step, 0)))
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.run_id == run_id, attempts.c.number == rewind.attempt)
+        .values(resumed_from=rewind.resumed_from, superseded_rows=attempts.c.superseded_rows + removed)
+    )
+    return removed
+
+
+def _rank(mini_batch: Any) -> Any:
+    """SQL: place of a value among those of its step. A step's own value comes last, because it sums up its mini-batches."""
+    return case((mini_batch == STEP_LEVEL, 2**15), else_=mini_batch)
+
+
+def _restore_latest(connection: Connection, run_id: int) -> None:
+    """Give every metric of the run that lacks a latest value its newest row."""
+    known = select(latest_metrics.c.metric_id).where(latest_metrics.c.run_id == run_id)
+    newest_first = func.row_number().over(
+        partition_by=metrics.c.metric_id, order_by=(metrics.c.step.desc(), _rank(metrics.c.mini_batch).desc())
+    )
+    place = newest_first.label("place")
+    rows = select(*metrics.c, place).where(metrics.c.run_id == run_id, metrics.c.metric_id.not_in(known)).subquery()
+    columns = [column.name for column in latest_metrics.c]
+    newest = select(*(rows.c[name] for name in columns)).where(rows.c.place == 1)
+    connection.execute(insert(latest_metrics).from_select(columns, newest))
+
+
+def _store(connection: Connection, run_id: int, batch: Batch) -> None:
+    if batch.metrics:
+        _store_metrics(connection, run_id, batch)
+    if batch.completions:
+        rows = [{"run_id": run_id, **batch.completions[key]} for key in sorted(batch.completions)]
+        connection.execute(upsert.replace(connection, completions), rows)
+    for key in sorted(batch.evaluations):
+        _store_evaluation(connection, {"run_id": run_id, **batch.evaluations[key][0]}, batch.evaluations[key][1])
+    if batch.history:
+        connection.execute(insert(run_events), [{"run_id": run_id, **row} for row in batch.history])
+    changes = {"step": batch.step, "stage": batch.stage}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes:
+        connection.execute(update(runs).where(runs.c.id == run_id).values(changes))
+
+
+def _store_metrics(connection: Connection, run_id: int, batch: Batch) -> None:
+    ids = _metric_ids(connection, {name for name, _, _ in batch.metrics})
+    rows = [
+        {
+            "run_id": run_id,
+            "metric_id": ids[name],
+            "step": step,
+            "mini_batch": mini_batch,
+            "attempt": value.attempt,
+            "value": value.value,
+            "code": value.code,
+            "time": value.time,
+        }
+        for (name, step, mini_batch), value in batch.metrics.items()
+    ]
+    rows.sort(key=lambda row: (row["metric_id"], row["step"], row["mini_batch"]))
+    connection.execute(upsert.replace(connection, metrics), rows)
+    connection.execute(upsert.replace(connection, latest_metrics, where=_is_newer), _newest(rows))
+
+
+def _newest(rows: list[Row]) -> list[Row]:
+    newest: dict[int, Row] = {}
+    for row in rows:  # sorted: within a step its own value (-1) comes first, so it stays unless a later step follows
+        known = newest.get(row["metric_id"])
+        if known is None or row["step"] > known["step"] or known["mini_batch"] != STEP_LEVEL:
+            newest[row["metric_id"]] = row
+    return list(newest.values())
+
+
+def _is_newer(new: Any) -> ColumnElement[bool]:
+    old = latest_metrics.c
+    return tuple_(new.step, _rank(new.mini_batch)) >= tuple_(old.step, _rank(old.mini_batch))
+
+
+def _metric_ids(connection: Connection, names: set[str]) -> dict[str, int]:
+    """The id of each name; new names get one."""
+    wanted = select(metric_names.c.name, metric_names.c.id).where(metric_names.c.name.in_(sorted(names)))
+    ids = {row.name: row.id for row in connection.execute(wanted)}
+    if missing := sorted(names - ids.keys()):
+        connection.execute(
+            upsert.insert(connection, metric_names).on_conflict_do_nothing(), [{"name": name} for name in missing]
+        )
+        ids = {row.name: row.id for row in connection.execute(wanted)}
+    return ids
+
+
+def _store_evaluation(connection: Connection, row: Row, items: Mapping[str, str]) -> None:
+    statement = upsert.insert(connection, evaluations)
+    key = [evaluations.c.run_id, evaluations.c.benchmark, evaluations.c.step]
+    values = {name: statement.excluded[name] for name in ("attempt", "samples", "temperature", "top_p", "time")}
+    statement = statement.on_conflict_do_update(index_elements=key, set_=values)
+    number = connection.execute(statement.returning(evaluations.c.id), row).scalar_one()
+    connection.execute(delete(evaluation_items).where(evaluation_items.c.evaluation_id == number))
+    if items:
+        rows = [{"evaluation_id": number, "item_id": item, "outcomes": items[item]} for item in sorted(items)]
+        connection.execute(insert(evaluation_items), rows)
+
+
+def _mark_running(connection: Connection, run_id: int, since: float) -> None:
+    started = func.coalesce(runs.c.started_at, since)
+    statement = update(runs).where(runs.c.id == run_id, runs.c.status == Status.STARTING)
+    connection.execute(statement.values(status=Status.RUNNING, started_at=started))

@@ -1,0 +1,162 @@
+"""Series for charts: as many points as a chart can show, chosen in SQL.
+
+A series that has no more than `max_points` values is returned whole. A longer one is cut into buckets of equally many steps;
+of each bucket its smallest, its largest and its first non-finite value are taken, so that no spike and no NaN is lost, and
+of the whole series its first and its last value. What is taken depends on the stored values only. The number of statements
+does not depend on the number of series, and no value that is not taken leaves the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from typing import Any, Literal
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+    true,
+    union,
+)
+
+from db.batches import FINITE
+from db.reads.metrics import decode
+from db.tables import metric_names, metrics, runs
+from trainer.events import STEP_LEVEL
+
+Level = Literal["step", "mini_batch"]
+
+_ENDS = 2
+_POINTS_PER_BUCKET = 3
+_KEY = 2**16  # a mini-batch lies between -1 and 2^15 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Values of one metric in one run, in the order of step and mini-batch; `mini_batches` are -1 at step level."""
+
+    steps: tuple[int, ...]
+    mini_batches: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def series(
+    connection: Connection,
+    run_ids: Sequence[int],
+    names: Sequence[str],
+    *,
+    max_points: int = 1000,
+    level: Level = "step",
+) -> dict[tuple[int, str], Series]:
+    """Bounded series by (run id, metric name), from one statement; those without a value are left out.
+
+    Args:
+        max_points: most points of a series, at least 2.
+        level: `step` for the values of whole steps, `mini_batch` for those of their mini-batches.
+    """
+    if max_points < _ENDS:
+        raise ValueError(f"max_points: {max_points} is too few; a series needs its first and its last point")
+    buckets = (max_points - _ENDS) // _POINTS_PER_BUCKET
+    parameters = {"run_ids": list(run_ids), "names": list(names), "max_points": max_points, "buckets": buckets}
+    result = {}
+    for key, rows in groupby(connection.execute(_statement(level), parameters), key=lambda row: (row[0], row[1])):
+        points = [(step, mini_batch, decode(value, code)) for _, _, step, mini_batch, value, code in rows]
+        steps, mini_batches, numbers = zip(*points, strict=True)
+        result[key] = Series(steps, mini_batches, numbers)
+    return result
+
+
+@cache
+def _statement(level: Level) -> Any:
+    """Rows (run id, name, step, mini-batch, value, code) in that order, of all series together."""
+    spans = _spans(level)
+    picked = _picked(level, spans)
+    short = (spans.c.is_long == 0) & _at(level)
+    long = (metrics.c.step == picked.c.key // _KEY) & (metrics.c.mini_batch == picked.c.key % _KEY - 1)
+    parts = [
+        select(
+            source.c.run_id, source.c.name, metrics.c.step, metrics.c.mini_batch, metrics.c.value, metrics.c.code
+        ).join_from(source, metrics, _of(source) & condition)
+        for source, condition in ((spans, short), (picked, long))
+    ]
+    rows = parts[0].union_all(parts[1]).subquery()
+    return select(rows).order_by(rows.c.run_id, rows.c.name, rows.c.step, rows.c.mini_batch)
+
+
+def _spans(level: Level) -> CTE:
+    """One row per series: where it begins and ends, and whether it has more than `max_points` values."""
+    run, name = runs.alias(), metric_names.alias()
+    inside = (metrics.c.run_id == run.c.id, metrics.c.metric_id == name.c.id, _at(level))
+    rows = select(_key()).where(*inside)
+    first = rows.order_by(metrics.c.step, metrics.c.mini_batch).limit(1)
+    last = rows.order_by(metrics.c.step.desc(), metrics.c.mini_batch.desc()).limit(1)
+    some = select(literal(1)).where(*inside).limit(bindparam("max_points", type_=Integer) + 1).correlate(run, name)
+    count = select(func.count()).select_from(some.subquery()).scalar_subquery()
+    return (
+        select(
+            run.c.id.label("run_id"),
+            name.c.id.label("metric_id"),
+            name.c.name,
+            first.scalar_subquery().label("first"),
+            last.scalar_subquery().label("last"),
+            cast(count > bindparam("max_points", type_=Integer), Integer).label("is_long"),
+        )
+        .join_from(run, name, true())
+        .where(run.c.id.in_(bindparam("run_ids", expanding=True)), name.c.name.in_(bindparam("names", expanding=True)))
+        .cte("spans")
+    )
+
+
+def _picked(level: Level, spans: CTE) -> CTE:
+    """The keys of the values to show of each long series, without repetition."""
+    buckets = bindparam("buckets", type_=Integer)
+    number = select(literal(0, BigInteger).label("number")).where(buckets > 0).cte("bucket", recursive=True)
+    number = number.union_all(select(number.c.number + 1).where(number.c.number + 1 < buckets))
+
+    first, width = spans.c.first // _KEY, spans.c.last // _KEY - spans.c.first // _KEY + 1
+    inside = (
+        _of(spans),
+        _at(level),
+        metrics.c.step >= first + width * number.c.number // buckets,
+        metrics.c.step < first + width * (number.c.number + 1) // buckets,
+    )
+    finite, in_order = metrics.c.code == FINITE, (metrics.c.step, metrics.c.mini_batch)
+    value = metrics.c.value
+    choices = (
+        select(_key()).where(*inside, finite).order_by(value, *in_order).limit(1),
+        select(_key()).where(*inside, finite).order_by(value.desc(), *in_order).limit(1),
+        select(_key()).where(*inside, ~finite).order_by(*in_order).limit(1),
+    )
+    series_columns = (spans.c.run_id, spans.c.metric_id, spans.c.name)
+    long = spans.c.is_long == 1
+    of_buckets = [
+        select(*series_columns, choice.correlate(spans, number).scalar_subquery().label("key")).select_from(
+            spans.join(number, long)
+        )
+        for choice in choices
+    ]
+    ends = [select(*series_columns, end.label("key")).where(long) for end in (spans.c.first, spans.c.last)]
+    return union(*of_buckets, *ends).cte("picked")
+
+
+def _key() -> ColumnElement[int]:
+    """A row of a series as one number that sorts as (step, mini-batch) do."""
+    return cast(metrics.c.step, BigInteger) * _KEY + metrics.c.mini_batch + 1
+
+
+def _at(level: Level) -> ColumnElement[bool]:
+    return metrics.c.mini_batch == STEP_LEVEL if level == "step" else metrics.c.mini_batch != STEP_LEVEL
+
+
+def _of(source: CTE) -> ColumnElement[bool]:
+    return (metrics.c.run_id == source.c.run_id) & (metrics.c.metric_id == source.c.metric_id)

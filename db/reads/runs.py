@@ -1,0 +1,196 @@
+"""Runs: the list, one in detail, and where each stands."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from db import tables
+from db.reads.metrics import decode
+from db.statuses import Status
+from db.tables import attempts, latest_metrics, leases, metric_names, runs
+from trainer.errors import StoreError
+
+HEADLINES = ("reward/mean", "reward/accuracy", "mtp/coefficient", "time/step_seconds")
+"""The metrics whose latest values stand in a list of runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as lists show it; times in seconds since the epoch."""
+
+    id: int
+    name: str
+    experiment: str
+    regime: str
+    algorithm: str
+    seed: int
+    preset: str | None
+    status: Status
+    reason: str
+    step: int
+    total_steps: int
+    stage: str
+    attempt: int
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    heartbeat_at: float | None
+    """When the last attempt was last heard of; None before the first one."""
+    folder: str
+    device: str | None
+    """The device that the run holds; None where it holds none."""
+    latest: Mapping[str, float]
+    """Latest value of each of `HEADLINES` that the run has."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One attempt at a run: the columns of the table `attempts`."""
+
+    number: int
+    host: str
+    supervisor_pid: int | None
+    supervisor_started: float | None
+    trainer_pid: int | None
+    trainer_started: float | None
+    heartbeat_at: float
+    offset: int
+    torn_lines: int
+    resumed_from: int | None
+    superseded_rows: int
+    started_at: float
+    ended_at: float | None
+    exit_code: int | None
+    outcome: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetail(RunRow):
+    """A run with its configuration and all its attempts, the first one first."""
+
+    config: Mapping[str, Any]
+    attempts: Sequence[AttemptRow]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentRow:
+    """An experiment and how many runs it has."""
+
+    id: int
+    name: str
+    created_at: float
+    runs: int
+
+
+def list_runs(
+    connection: Connection, *, experiment: str | None = None, status: Status | None = None, limit: int = 200
+) -> list[RunRow]:
+    """The newest runs first, of one experiment or of one status where these are given."""
+    statement = _rows().order_by(runs.c.id.desc()).limit(limit)
+    if experiment is not None:
+        statement = statement.where(tables.experiments.c.name == experiment)
+    if status is not None:
+        statement = statement.where(runs.c.status == status)
+    return _with_headlines(connection, statement)
+
+
+def get_run(connection: Connection, run_id: int) -> RunDetail:
+    """One run in detail.
+
+    Raises:
+        StoreError: there is no such run.
+    """
+    found = _with_headlines(connection, _rows().where(runs.c.id == run_id))
+    if not found:
+        raise StoreError(_missing(str(run_id)))
+    config = connection.execute(select(runs.c.config).where(runs.c.id == run_id)).scalar_one()
+    names = [attempts.c[name] for name in AttemptRow.__dataclass_fields__]
+    rows = connection.execute(select(*names).where(attempts.c.run_id == run_id).order_by(attempts.c.number))
+    shown = {name: getattr(found[0], name) for name in RunRow.__dataclass_fields__}
+    return RunDetail(**shown, config=config, attempts=tuple(AttemptRow(*row) for row in rows))
+
+
+def find_run(connection: Connection, text: str) -> int:
+    """The id of the run that a user means by its id or by its name.
+
+    Raises:
+        StoreError: no run has this id or name, or several have the name.
+    """
+    if text.isdecimal() and connection.execute(select(runs.c.id).where(runs.c.id == int(text))).scalar_one_or_none():
+        return int(text)
+    found = connection.execute(select(runs.c.id).where(runs.c.name == text).order_by(runs.c.id)).scalars().all()
+    if not found:
+        raise StoreError(_missing(text))
+    if len(found) > 1:
+        raise StoreError(f"{len(found)} runs are named {text!r}; name one by its id: {', '.join(map(str, found))}")
+    return found[0]
+
+
+def queue_position(connection: Connection, run_id: int) -> int | None:
+    """1 for the run that is to start next; None where the run is not queued."""
+    run = select(runs.c.status).where(runs.c.id == run_id)
+    if connection.execute(run).scalar_one_or_none() != Status.QUEUED:
+        return None
+    ahead = select(func.count()).select_from(runs).where(runs.c.status == Status.QUEUED, runs.c.id <= run_id)
+    return connection.execute(ahead).scalar_one()
+
+
+def status_counts(connection: Connection) -> dict[Status, int]:
+    """How many runs there are of each status, 0 included."""
+    counts = dict.fromkeys(Status, 0)
+    for status, count in connection.execute(select(runs.c.status, func.count()).group_by(runs.c.status)):
+        counts[Status(status)] = count
+    return counts
+
+
+def experiments(connection: Connection) -> list[ExperimentRow]:
+    """All experiments, the newest first."""
+    table = tables.experiments
+    statement = (
+        select(table.c.id, table.c.name, table.c.created_at, func.count(runs.c.id))
+        .join_from(table, runs, runs.c.experiment_id == table.c.id, isouter=True)
+        .group_by(table.c.id, table.c.name, table.c.created_at)
+        .order_by(table.c.id.desc())
+    )
+    return [ExperimentRow(*row) for row in connection.execute(statement)]
+
+
+def _rows() -> Select:
+    """SELECT of the fields of RunRow by their names, without `latest`."""
+    device = select(func.min(leases.c.device)).where(leases.c.run_id == runs.c.id).scalar_subquery()
+    columns = {
+        **runs.c,
+        "experiment": tables.experiments.c.name,
+        "heartbeat_at": attempts.c.heartbeat_at,
+        "device": device,
+    }
+    names = [name for name in RunRow.__dataclass_fields__ if name != "latest"]
+    last_attempt = (attempts.c.run_id == runs.c.id) & (attempts.c.number == runs.c.attempt)
+    return (
+        select(*(columns[name].label(name) for name in names))
+        .join_from(runs, tables.experiments)
+        .join(attempts, last_attempt, isouter=True)
+    )
+
+
+def _with_headlines(connection: Connection, statement: Select) -> list[RunRow]:
+    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    values: dict[int, dict[str, float]] = defaultdict(dict)
+    wanted = (
+        select(latest_metrics.c.run_id, metric_names.c.name, latest_metrics.c.value, latest_metrics.c.code)
+        .join_from(latest_metrics, metric_names)
+        .where(latest_metrics.c.run_id.in_([row["id"] for row in rows]), metric_names.c.name.in_(HEADLINES))
+    )
+    for run_id, name, value, code in connection.execute(wanted):
+        values[run_id][name] = decode(value, code)
+    return [RunRow(**{**row, "status": Status(row["status"])}, latest=values[row["id"]]) for row in rows]
+
+
+def _missing(text: str) -> str:
+    return f"run {text!r} does not exist; `mtprl runs` lists those that do"

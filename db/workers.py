@@ -1,0 +1,34 @@
+"""The workers' own rows: who is there, and since when nobody has heard of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, case, update
+
+from db import upsert
+from db.tables import workers
+
+
+def worker_heartbeat(
+    connection: Connection, name: str, host: str, pid: int, devices: Sequence[str], now: float
+) -> None:
+    """Say that the worker is alive; its first call, and the first one of a new process, sets `started_at`."""
+    statement = upsert.insert(connection, workers).values(
+        name=name, host=host, pid=pid, devices=list(devices), started_at=now, heartbeat_at=now
+    )
+    new = statement.excluded
+    values = {
+        "host": new.host,
+        "pid": new.pid,
+        "devices": new.devices,
+        "started_at": case((workers.c.pid == new.pid, workers.c.started_at), else_=new.started_at),
+        "heartbeat_at": new.heartbeat_at,
+        "ended_at": None,
+    }
+    connection.execute(statement.on_conflict_do_update(index_elements=[workers.c.name], set_=values))
+
+
+def worker_ended(connection: Connection, name: str, now: float) -> None:
+    """Say that the worker has shut down in good order."""
+    connection.execute(update(workers).where(workers.c.name == name).values(ended_at=now))
