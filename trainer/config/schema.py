@@ -7,26 +7,35 @@ This module imports no torch, so that the command line and the pages start fast.
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trainer.errors import ConfigError, Problem
+from trainer.config import rules
+from trainer.errors import ConfigError
 
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
+LARGEST = 2**31 - 1  # what every store and every random generator can take
+
+Positive = Annotated[int, Field(gt=0, le=LARGEST)]
+NonNegative = Annotated[int, Field(ge=0, le=LARGEST)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Decay = Annotated[Finite, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
     """Base of every part of the configuration: immutable, and a misspelt key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, values: Any) -> Any:
+        # Python counts true as 1, and no setting is a yes or no.
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if isinstance(value, bool):
+                raise ValueError(f"{name}: {value} is a truth value; give a number or a word")
+        return values
 
 
 # --- regimes: how the MTP heads are trained together with the policy (docs/method.md) --------------------
@@ -82,15 +91,23 @@ class Occ(Section):
     """Denominator of the MTP head's probability ratio: the main head's old log-prob or the head's own."""
     clip: tuple[Finite, Finite] | None = None
     """Bounds of lambda_t, as [low, high]; none by default, as in the paper."""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema: Annotated[Finite, Field(gt=0, lt=1)] | None = None
     """Decay of a running mean of c_hat and of v2_hat, each by itself; none by default."""
 
     @model_validator(mode="after")
     def _clip_is_an_interval(self) -> Occ:
         if self.clip is not None and self.clip[0] >= self.clip[1]:
-            raise ValueError(f"clip: [{self.clip[0]}, {self.clip[1]}] is empty; give [low, high] with low < high, such as [0, 1]")
+            raise ValueError(
+                f"clip: [{self.clip[0]}, {self.clip[1]}] is empty; give [low, high] with low < high, such as [0, 1]"
+            )
         if self.ema is not None and self.estimator == "token_mean":
-            raise ValueError("ema: averages the sums c_hat and v2_hat, which estimator token_mean does not use; set estimator to ratio_of_sums or leave ema out")
+            raise ValueError(
+                "ema: averages the sums c_hat and v2_hat, which estimator token_mean does not use; set estimator to ratio_of_sums or leave ema out"
+            )
+        if self.ema is not None and self.window == "micro_batch":
+            raise ValueError(
+                "ema: averages the sums of whole mini-batches; set window to mini_batch or previous, or leave ema out"
+            )
         return self
 
 
@@ -171,7 +188,7 @@ class ReasoningGymData(Prompted):
     """Name of the task, such as basic_arithmetic or gcd."""
     size: Positive = 1000
     """How many problems to generate."""
-    seed: int = 0
+    seed: NonNegative = 0
     """Seed of the generator; give evaluation another one than training."""
     settings: dict[str, Any] = {}
     """Further settings of the task, as the library names them."""
@@ -207,7 +224,7 @@ class Rollout(Section):
 
     prompts_per_step: Positive = 64
     """Prompts per step."""
-    samples_per_prompt: Annotated[int, Field(ge=2)] = 8
+    samples_per_prompt: Annotated[int, Field(ge=2, le=LARGEST)] = 8
     """Responses per prompt: the group whose rewards are compared."""
     temperature: Annotated[Finite, Field(gt=0)] = 1.0
     """Sampling temperature; the logits of main and MTP heads are divided by it in training, too."""
@@ -250,7 +267,7 @@ class Optimizer(Section):
     """Optimiser steps over which the learning rate grows from 0."""
     weight_decay: Annotated[Finite, Field(ge=0)] = 0.1
     """Decoupled weight decay, on matrices only."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of AdamW's first and second moment."""
     grad_clip: Annotated[Finite, Field(gt=0)] = 1.0
     """Largest gradient norm of the trunk, and by itself of the heads."""
@@ -334,167 +351,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _combinations_make_sense(self) -> RunConfig:
-        problems = [*_batch_problems(self), *_regime_problems(self), *_reward_problems(self)]
+        problems = rules.problems(self)
         if problems:
             raise ConfigError(problems)
         return self
-
-
-def _batch_problems(config: RunConfig) -> list[Problem]:
-    prompts, mini_batches = config.rollout.prompts_per_step, config.update.mini_batches
-    if prompts % mini_batches:
-        fits = [n for n in range(1, prompts + 1) if prompts % n == 0]
-        return [Problem("update.mini_batches", f"{mini_batches} does not divide the {prompts} prompts of a step; use one of {fits}")]
-    return []
-
-
-def _regime_problems(config: RunConfig) -> list[Problem]:
-    problems = []
-    kind, head_loss = config.regime.kind, config.mtp.head_loss
-    if kind == "occ" and config.updates_per_step == 1:
-        problems.append(
-            Problem(
-                "update.mini_batches",
-                "1 mini-batch per rollout leaves nothing for occ to measure: log-probs equal the old ones and the coefficient stays 0; "
-                "use 2 or more mini-batches (the paper uses 4), or another regime",
-            )
-        )
-    if kind == "off" and head_loss != "regime":
-        fix = "use regime detach" if head_loss == "ce" else "leave mtp.head_loss at regime"
-        problems.append(Problem("mtp.head_loss", f"{head_loss} has no effect with regime off, which trains no heads; {fix}"))
-    if kind == "detach" and head_loss == "none":
-        problems.append(Problem("mtp.head_loss", "none with regime detach trains no heads; use regime off"))
-    if config.mtp.head_loss_scale != 1.0 and kind != "detach" and head_loss != "ce":
-        problems.append(
-            Problem("mtp.head_loss_scale", f"{config.mtp.head_loss_scale} has no effect here; set mtp.head_loss to ce, or leave it at 1")
-        )
-    return problems
-
-
-def _reward_problems(config: RunConfig) -> list[Problem]:
-    problems = []
-    reward, limit = config.reward, config.rollout.max_response_tokens
-    if reward.correct <= reward.incorrect:
-        problems.append(Problem("reward.correct", f"{reward.correct} is not above reward.incorrect ({reward.incorrect}); a right answer must pay more"))
-    if reward.overlong_buffer >= limit:
-        problems.append(Problem("reward.overlong_buffer", f"{reward.overlong_buffer} must be below rollout.max_response_tokens ({limit})"))
-    return problems
-
-
-# --- reading ---------------------------------------------------------------------------------------------
-
-
-def parse(values: Mapping[str, Any]) -> RunConfig:
-    """Validate a plain mapping.
-
-    Raises:
-        ConfigError: with one Problem for every refused value, each naming its field and the fix.
-    """
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError([_in_words(item) for item in error.errors()]) from None
-
-
-def load(path: str | Path, overrides: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> RunConfig:
-    """Read a YAML file, apply `a.b=c` overrides, fill in `${NAME}` variables and validate.
-
-    Raises:
-        ConfigError: the file is absent or no YAML mapping, an override is malformed, or a value is refused.
-    """
-    return parse(resolve(read_yaml(path), overrides, variables))
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds, unvalidated."""
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError([Problem("", f"{path}: cannot be read ({error.strerror}); give the path of a YAML file")]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem("", f"{path}: is not valid YAML: {' '.join(str(error).split())}")]) from None
-    if not isinstance(values, dict):
-        raise ConfigError([Problem("", f"{path}: must hold a mapping such as `regime: {{kind: occ}}`, not {type(values).__name__}")])
-    return values
-
-
-def resolve(values: Mapping[str, Any], overrides: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Apply `a.b=c` overrides (c is read as YAML) and fill in `${NAME}` from `variables`, then the environment."""
-    result = _copy(values)
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key.strip():
-            raise ConfigError([Problem("--set", f"{override!r} is not of the form a.b=c, such as optimizer.lr=1e-6")])
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError([Problem("--set", f"{override!r}: the value is not valid YAML: {' '.join(str(error).split())}")]) from None
-        _assign(result, key.strip().split("."), value)
-    filled = _fill_in(result, {**os.environ, **(variables or {})})
-    assert isinstance(filled, dict)
-    return filled
-
-
-def dump(config: RunConfig) -> str:
-    """The configuration as YAML, every value written out, as the run folder keeps it."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    return list(map(_copy, value)) if isinstance(value, list | tuple) else value
-
-
-def _assign(values: dict[str, Any], path: list[str], value: Any) -> None:
-    *parents, last = path
-    for depth, key in enumerate(parents):
-        child = values.setdefault(key, {})
-        if not isinstance(child, dict):
-            raise ConfigError([Problem(".".join(path), f"cannot be set, because {'.'.join(path[: depth + 1])} holds {child!r}")])
-        values = child
-    values[last] = value
-
-
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
-
-
-def _fill_in(value: Any, variables: Mapping[str, str], path: str = "") -> Any:
-    if isinstance(value, dict):
-        return {key: _fill_in(item, variables, f"{path}.{key}".strip(".")) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_fill_in(item, variables, f"{path}.{index}") for index, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def replace(match: re.Match[str]) -> str:
-        if match[1] not in variables:
-            raise ConfigError([Problem(path, f"{value!r} names the variable {match[1]}, which is not set")])
-        return variables[match[1]]
-
-    return _VARIABLE.sub(replace, value)
-
-
-_UNIONS = ("regime", "algorithm", "data")
-
-
-def _in_words(item: Any) -> Problem:
-    """One pydantic error as a sentence that names the field, the value and the fix."""
-    cause = (item.get("ctx") or {}).get("error")
-    location = [str(part) for part in item["loc"]]
-    # A discriminated union adds the chosen kind to the location; the user never wrote it there.
-    path = ".".join(part for index, part in enumerate(location) if index == 0 or location[index - 1] not in _UNIONS)
-    kind, given = item["type"], item["input"]
-    if kind == "union_tag_invalid":
-        return Problem(f"{path}.kind", f"{item['ctx']['tag']!r} is not known; choose one of {item['ctx']['expected_tags']}")
-    if kind == "union_tag_not_found":
-        return Problem(f"{path}.kind", "is missing; say which kind, such as `kind: occ`")
-    if kind == "missing":
-        return Problem(path, "is missing; add it")
-    if kind == "extra_forbidden":
-        return Problem(path, "is not a setting here; check its spelling and the section it stands in")
-    if kind == "value_error":
-        field, _, message = str(cause).partition(": ")
-        return Problem(f"{path}.{field}".strip("."), message)
-    message = item["msg"].removeprefix("Value error, ")
-    return Problem(path, f"{given!r} is refused: {message[0].lower()}{message[1:]}")

@@ -1,0 +1,97 @@
+"""Combinations of values that cannot mean what they say, each refused in words with the fix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from trainer.errors import Problem
+
+if TYPE_CHECKING:
+    from trainer.config.schema import RunConfig
+
+
+def problems(config: RunConfig) -> list[Problem]:
+    """Every refused combination; empty where all is well."""
+    return [
+        *_batch_problems(config),
+        *_regime_problems(config),
+        *_reward_problems(config),
+        *_benchmark_problems(config),
+    ]
+
+
+def _batch_problems(config: RunConfig) -> list[Problem]:
+    prompts, mini_batches = config.rollout.prompts_per_step, config.update.mini_batches
+    if prompts % mini_batches:
+        fits = [n for n in range(1, prompts + 1) if prompts % n == 0]
+        return [
+            Problem(
+                "update.mini_batches",
+                f"{mini_batches} does not divide the {prompts} prompts of a step; use one of {fits}",
+            )
+        ]
+    return []
+
+
+def _regime_problems(config: RunConfig) -> list[Problem]:
+    problems = []
+    kind, head_loss = config.regime.kind, config.mtp.head_loss
+    if kind == "occ" and config.updates_per_step == 1:
+        problems.append(
+            Problem(
+                "update.mini_batches",
+                "1 mini-batch per rollout leaves nothing for occ to measure: log-probs equal the old ones and the coefficient stays 0; "
+                "use 2 or more mini-batches (the paper uses 4), or another regime",
+            )
+        )
+    if kind == "off" and head_loss != "regime":
+        fix = "use regime detach" if head_loss == "ce" else "leave mtp.head_loss at regime"
+        problems.append(
+            Problem("mtp.head_loss", f"{head_loss} has no effect with regime off, which trains no heads; {fix}")
+        )
+    if kind == "detach" and head_loss == "none":
+        problems.append(Problem("mtp.head_loss", "none with regime detach trains no heads; use regime off"))
+    if config.mtp.head_loss_scale != 1.0 and kind != "detach" and head_loss != "ce":
+        problems.append(
+            Problem(
+                "mtp.head_loss_scale",
+                f"{config.mtp.head_loss_scale} has no effect here; set mtp.head_loss to ce, or leave it at 1",
+            )
+        )
+    return problems
+
+
+def _reward_problems(config: RunConfig) -> list[Problem]:
+    problems = []
+    reward, limit = config.reward, config.rollout.max_response_tokens
+    if reward.correct <= reward.incorrect:
+        problems.append(
+            Problem(
+                "reward.correct",
+                f"{reward.correct} is not above reward.incorrect ({reward.incorrect}); a right answer must pay more",
+            )
+        )
+    if reward.overlong_factor != 1.0 and reward.overlong_buffer == 0:
+        message = f"{reward.overlong_factor:g} has no effect while reward.overlong_buffer is 0; set the buffer, or leave this at 1"
+        problems.append(Problem("reward.overlong_factor", message))
+    if reward.overlong_buffer >= limit:
+        problems.append(
+            Problem(
+                "reward.overlong_buffer",
+                f"{reward.overlong_buffer} must be below rollout.max_response_tokens ({limit})",
+            )
+        )
+    return problems
+
+
+def _benchmark_problems(config: RunConfig) -> list[Problem]:
+    names = Counter(benchmark.name for benchmark in config.evaluation.benchmarks)
+    return [
+        Problem(
+            "evaluation.benchmarks",
+            f"{count} benchmarks are called {name!r}, so their results could not be told apart; rename all but one",
+        )
+        for name, count in names.items()
+        if count > 1
+    ]
