@@ -19,6 +19,7 @@ After a resume, `attempt_started` with `resumed_from: s` makes what earlier atte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -107,19 +108,27 @@ class JsonlSink:
     def __init__(self, folder: Path, attempt: int):
         self.attempt = attempt
         self.dropped = 0
+        self.step = 0
+        """The step of the last event."""
         self._file: IO[bytes] = open(folder / EVENTS_FILE, "ab", buffering=0)  # noqa: SIM115 - lives as long as the sink
         self._torn = _ends_without_newline(folder / EVENTS_FILE)
 
     def emit(self, type: str, *, step: int, mini_batch: int = STEP_LEVEL, **fields: Any) -> None:
         """Append the event and hand it to the operating system at once."""
-        if self.dropped and not self._write(
-            _line("alarm", self.attempt, step, STEP_LEVEL, {"severity": "warning", "name": "events_dropped", "message": f"{self.dropped} events could not be written and are lost"})
-        ):
+        self.step = step
+        line = _line(type, self.attempt, step, mini_batch, fields)
+        if not (self._report_dropped() and self._write(line)):
             self.dropped += 1
-            return
-        self.dropped = 0
-        if not self._write(_line(type, self.attempt, step, mini_batch, fields)):
-            self.dropped += 1
+
+    def _report_dropped(self) -> bool:
+        """Write how many events are lost, if any are; False where even that cannot be written."""
+        if self.dropped:
+            message = f"{self.dropped} events could not be written and are lost"
+            fields = {"severity": "warning", "name": "events_dropped", "message": message}
+            if not self._write(_line("alarm", self.attempt, self.step, STEP_LEVEL, fields)):
+                return False
+            self.dropped = 0
+        return True
 
     def _write(self, line: str) -> bool:
         data = (b"\n" if self._torn else b"") + line.encode()
@@ -131,11 +140,13 @@ class JsonlSink:
         return not self._torn
 
     def close(self) -> None:
-        """Force everything to the disk and close the file."""
-        try:
+        """Report what was dropped, force everything to the disk and close the file."""
+        self._report_dropped()
+        with contextlib.suppress(
+            OSError
+        ):  # a run that is over does not fail because its last lines are late on the disk
             os.fsync(self._file.fileno())
-        finally:
-            self._file.close()
+        self._file.close()
 
 
 def _ends_without_newline(path: Path) -> bool:
@@ -147,13 +158,20 @@ def _ends_without_newline(path: Path) -> bool:
 
 
 def _line(type: str, attempt: int, step: int, mini_batch: int, fields: Mapping[str, Any]) -> str:
-    event = {"type": type, "attempt": attempt, "step": step, "mini_batch": mini_batch, "time": time.time(), **_plain(fields)}
+    event = {
+        "type": type,
+        "attempt": attempt,
+        "step": step,
+        "mini_batch": mini_batch,
+        "time": time.time(),
+        **_plain(fields),
+    }
     return json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, str):
@@ -173,6 +191,6 @@ def parse_lines(data: bytes) -> Iterable[tuple[dict[str, Any] | None, int]]:
         line, start = data[start:end], end + 1
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # torn, or nested deeper than anything that was written here
             event = None
         yield (event if isinstance(event, dict) and "type" in event else None), len(line) + 1
