@@ -63,9 +63,6 @@ class Batch:
     """By (benchmark, step): the row, and each item's outcomes."""
     history: list[Row] = field(default_factory=list)
     """Rows of run_events."""
-    step: int | None = None
-    """The last step that has values of its own."""
-    stage: str | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +73,10 @@ class Parsed:
     """The attempt on whose behalf the file is read; the file may still hold some of the one before it."""
     batches: list[Batch] = field(default_factory=lambda: [Batch()])
     malformed: int = 0
+    step: int | None = None
+    """The last step that has values of its own."""
+    stage: str | None = None
+    """What the trainer does now."""
     first_seen: float | None = None
     """Time of the first event that `attempt` wrote itself."""
     ended: Ended | None = None
@@ -102,13 +103,16 @@ def parse(events: Iterable[Mapping[str, Any]], attempt: int) -> Parsed:
 
 def _attempt_started(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
     resumed_from, host, pid = _optional(_whole, event["resumed_from"]), _text(event["host"]), _whole(event["pid"])
-    result.batches.append(Batch(rewind=Rewind(header["attempt"], resumed_from)))
+    rewind = Rewind(header["attempt"], resumed_from)
+    result.batches.append(Batch(rewind))
+    if result.step is not None:
+        result.step = min(result.step, max(rewind.last_step, 0))
     beginning = "started" if resumed_from is None else f"resumed after step {resumed_from}"
     _remember(result, header, "attempt_started", f"{beginning} on {host} (process {pid})")
 
 
 def _stage(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
-    result.batches[-1].stage = _text(event["stage"], 40)
+    result.stage = _text(event["stage"], 40)
 
 
 def _metrics(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
@@ -117,10 +121,9 @@ def _metrics(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
         (_text(name, 200), step, mini_batch): Value(attempt, *_coded(number), time)
         for name, number in event["values"].items()
     }
-    batch = result.batches[-1]
-    batch.metrics.update(values)
+    result.batches[-1].metrics.update(values)
     if mini_batch == STEP_LEVEL:
-        batch.step = step
+        result.step = step
 
 
 def _completions(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:

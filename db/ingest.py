@@ -11,7 +11,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    String,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from db import upsert
 from db.batches import Batch, Ended, Rewind, Row, parse
@@ -29,6 +43,34 @@ from db.tables import (
 )
 from trainer.errors import StoreError
 from trainer.events import STEP_LEVEL
+
+# The statements of every call are built once: to build one takes longer than to run it.
+_ADVANCE = (
+    update(attempts)
+    .where(
+        attempts.c.run_id == bindparam("run"),
+        attempts.c.number == bindparam("last_attempt"),
+        attempts.c.offset == bindparam("start"),
+        select(runs.c.attempt).where(runs.c.id == bindparam("run")).scalar_subquery() == bindparam("last_attempt"),
+    )
+    .values(offset=bindparam("end"), torn_lines=attempts.c.torn_lines + bindparam("torn"))
+)
+_UPDATE_RUN = (
+    update(runs)
+    .where(runs.c.id == bindparam("run"))
+    .values(
+        step=func.coalesce(bindparam("last_step", type_=Integer), runs.c.step),
+        stage=func.coalesce(bindparam("last_stage", type_=String), runs.c.stage),
+        status=case(
+            ((runs.c.status == Status.STARTING) & bindparam("seen", type_=Float).is_not(None), Status.RUNNING),
+            else_=runs.c.status,
+        ),
+        started_at=func.coalesce(runs.c.started_at, bindparam("seen", type_=Float)),
+    )
+)
+_METRIC_IDS = select(metric_names.c.name, metric_names.c.id).where(
+    metric_names.c.name.in_(bindparam("names", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +117,8 @@ def ingest(
         if batch.rewind is not None:
             superseded += _rewind(connection, run_id, batch.rewind)
         _store(connection, run_id, batch)
-    if parsed.first_seen is not None:
-        _mark_running(connection, run_id, parsed.first_seen)
+    progress = {"last_step": parsed.step, "last_stage": parsed.stage, "seen": parsed.first_seen}
+    connection.execute(_UPDATE_RUN, {"run": run_id, **progress})
     return IngestResult(True, offset, parsed.malformed, superseded, parsed.ended)
 
 
@@ -94,13 +136,8 @@ def read_offset(connection: Connection, run_id: int, attempt: int) -> int:
 
 
 def _advance(connection: Connection, run_id: int, attempt: int, start: int, offset: int, torn_lines: int) -> bool:
-    last = select(runs.c.attempt).where(runs.c.id == run_id).scalar_subquery()
-    statement = (
-        update(attempts)
-        .where(attempts.c.run_id == run_id, attempts.c.number == attempt, attempts.c.offset == start, last == attempt)
-        .values(offset=offset, torn_lines=attempts.c.torn_lines + torn_lines)
-    )
-    return connection.execute(statement).rowcount == 1
+    parameters = {"run": run_id, "last_attempt": attempt, "start": start, "end": offset, "torn": torn_lines}
+    return connection.execute(_ADVANCE, parameters).rowcount == 1
 
 
 def _rewind(connection: Connection, run_id: int, rewind: Rewind) -> int:
@@ -151,10 +188,6 @@ def _store(connection: Connection, run_id: int, batch: Batch) -> None:
         _store_evaluation(connection, {"run_id": run_id, **batch.evaluations[key][0]}, batch.evaluations[key][1])
     if batch.history:
         connection.execute(insert(run_events), [{"run_id": run_id, **row} for row in batch.history])
-    changes = {"step": batch.step, "stage": batch.stage}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if changes:
-        connection.execute(update(runs).where(runs.c.id == run_id).values(changes))
 
 
 def _store_metrics(connection: Connection, run_id: int, batch: Batch) -> None:
@@ -193,13 +226,13 @@ def _is_newer(new: Any) -> ColumnElement[bool]:
 
 def _metric_ids(connection: Connection, names: set[str]) -> dict[str, int]:
     """The id of each name; new names get one."""
-    wanted = select(metric_names.c.name, metric_names.c.id).where(metric_names.c.name.in_(sorted(names)))
-    ids = {row.name: row.id for row in connection.execute(wanted)}
+    wanted = {"names": sorted(names)}
+    ids = {row.name: row.id for row in connection.execute(_METRIC_IDS, wanted)}
     if missing := sorted(names - ids.keys()):
         connection.execute(
             upsert.insert(connection, metric_names).on_conflict_do_nothing(), [{"name": name} for name in missing]
         )
-        ids = {row.name: row.id for row in connection.execute(wanted)}
+        ids = {row.name: row.id for row in connection.execute(_METRIC_IDS, wanted)}
     return ids
 
 
@@ -213,9 +246,3 @@ def _store_evaluation(connection: Connection, row: Row, items: Mapping[str, str]
     if items:
         rows = [{"evaluation_id": number, "item_id": item, "outcomes": items[item]} for item in sorted(items)]
         connection.execute(insert(evaluation_items), rows)
-
-
-def _mark_running(connection: Connection, run_id: int, since: float) -> None:
-    started = func.coalesce(runs.c.started_at, since)
-    statement = update(runs).where(runs.c.id == run_id, runs.c.status == Status.STARTING)
-    connection.execute(statement.values(status=Status.RUNNING, started_at=started))
