@@ -1,0 +1,100 @@
+"""How a run ended: its status and a reason in words, from what is known when its trainer is gone."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from db.statuses import Status
+
+FINISHED_CODE, STOPPED_CODE = 0, 3
+"""Exit codes of the trainer; any other is a failure."""
+
+_TAIL_BYTES = 64 * 1024
+_LONGEST_REASON = 500
+_NOT_A_MESSAGE = re.compile(r"^(\s|Traceback |During handling|The above exception|[\s\^~|+-]*$)")
+
+
+class End(NamedTuple):
+    """The end of a run, as the store keeps it."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a trainer that is gone."""
+
+    exit_code: int | None
+    """As `subprocess` gives it: negative for a signal. None where its parent, an earlier supervisor, is gone as well."""
+    ended: dict[str, Any] | None
+    """The attempt's last `ended` event."""
+    log: str
+    """The last part of trainer.log."""
+    stop: str | None = None
+    """Why it was asked to stop, such as "stopped by the user"; None where it was not."""
+    killed_after: float | None = None
+    """Seconds of grace after which it was killed; None where it was not."""
+
+
+def end_of(evidence: Evidence) -> End:
+    """The true end of a run."""
+    outcome = (evidence.ended or {}).get("outcome")
+    message = str((evidence.ended or {}).get("message") or "")
+    if outcome == Status.FINISHED:
+        return End(Status.FINISHED, "")
+    if outcome == Status.FAILED:
+        return End(Status.FAILED, _short(message or last_words(evidence.log) or _exit_in_words(evidence.exit_code)))
+    if evidence.killed_after is not None:
+        return End(
+            Status.STOPPED, f"{evidence.stop}; killed, because it had not ended {evidence.killed_after:g} s later"
+        )
+    if outcome == Status.STOPPED or evidence.exit_code == STOPPED_CODE:
+        return End(Status.STOPPED, evidence.stop or "the trainer was stopped by a signal from outside")
+    if evidence.exit_code == FINISHED_CODE:
+        return End(Status.FINISHED, "the trainer ended well, but its last events are missing from the event file")
+    if evidence.stop and evidence.exit_code in (-signal.SIGTERM, None):
+        return End(Status.STOPPED, evidence.stop)
+    # A signal leaves no words behind; what the log ends with is then only what happened before.
+    by_signal = evidence.exit_code is not None and evidence.exit_code < 0
+    words = "" if by_signal else last_words(evidence.log)
+    return End(Status.FAILED, _short(words or _exit_in_words(evidence.exit_code)))
+
+
+def last_words(log: str) -> str:
+    """The last line of a log that says something: of a traceback, the error itself."""
+    for line in reversed(log.splitlines()):
+        if not _NOT_A_MESSAGE.match(line):
+            return line.strip()
+    return ""
+
+
+def tail(path: Path, size: int = _TAIL_BYTES) -> str:
+    """The last `size` bytes of a text file; empty where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - size))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _exit_in_words(code: int | None) -> str:
+    if code is None:
+        return "the trainer ended while nothing supervised it, and left no word of why"
+    if code >= 0:
+        return f"the trainer ended with exit code {code} and said nothing; trainer.log may hold more"
+    try:
+        name = f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        name = f"signal {-code}"
+    hint = "; the machine may have run out of memory" if code == -signal.SIGKILL else ""
+    return f"the trainer was killed by {name}{hint}"
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= _LONGEST_REASON else f"{words[: _LONGEST_REASON - 1]}…"

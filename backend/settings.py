@@ -1,0 +1,146 @@
+"""Where this installation keeps its things, from the environment.
+
+MTPRL_HOME               folder of runs, models, data, logs and the SQLite file
+MTPRL_DATABASE_URL       sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; by default a file in MTPRL_HOME
+MTPRL_REDIS_URL          by default the Redis that `mtprl up` starts
+MTPRL_DASHBOARD_PORT     by default 8501, or the next free one
+MTPRL_DASHBOARD_ADDRESS  127.0.0.1, the only one that is accepted
+MTPRL_CPU_SLOTS          runs at once where there is no GPU; by default one per core, up to 4
+MTPRL_STOP_GRACE         seconds that a trainer has to write a checkpoint when it is stopped; 30 by default
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import StoreError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder that holds the packages: the repository, or site-packages where they were installed."""
+
+LOCAL_ADDRESS = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The environment, read once and checked."""
+
+    home: Path
+    database_url: str
+    redis_url: str | None
+    """None: the Redis that `mtprl up` starts and records in `stack_file`."""
+    dashboard_port: int | None
+    cpu_slots: int | None
+    stop_grace: float
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the run folders."""
+        return self.home / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the services' output."""
+        return self.home / "logs"
+
+    @property
+    def stack_file(self) -> Path:
+        """Where `mtprl up` records what it started (`backend.stack`)."""
+        return self.home / "stack.json"
+
+
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        StoreError: a variable holds a value that cannot be used.
+    """
+    home = _home()
+    address = os.environ.get("MTPRL_DASHBOARD_ADDRESS", LOCAL_ADDRESS)
+    if address != LOCAL_ADDRESS:
+        raise StoreError(
+            f"MTPRL_DASHBOARD_ADDRESS: {address!r} is refused, because the dashboard has no accounts yet and would be open to "
+            f"everybody who reaches it; leave it at {LOCAL_ADDRESS} and use an SSH tunnel"
+        )
+    return Settings(
+        home=home,
+        database_url=os.environ.get("MTPRL_DATABASE_URL") or f"sqlite:///{home / 'mtprl.db'}",
+        redis_url=os.environ.get("MTPRL_REDIS_URL") or None,
+        dashboard_port=_whole("MTPRL_DASHBOARD_PORT", low=1, high=65535),
+        cpu_slots=_whole("MTPRL_CPU_SLOTS", low=1, high=1024),
+        stop_grace=_seconds("MTPRL_STOP_GRACE", default=30.0),
+    )
+
+
+def variables() -> dict[str, str]:
+    """What `${NAME}` in a configuration is filled in with, besides the environment."""
+    return {"MTPRL_HOME": str(_home())}
+
+
+def environment() -> dict[str, str]:
+    """The environment of a program of ours: the same home, and our packages before any others of the same name."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, **variables(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def redis_url(of: Settings | None = None) -> str | None:
+    """The queue's address: as given, else as `mtprl up` recorded it; None where neither is there."""
+    of = of or settings()
+    return of.redis_url or read_stack(of).get("redis", {}).get("url")
+
+
+def read_stack(of: Settings) -> dict[str, Any]:
+    """The services that `mtprl up` recorded, by name; empty where it never ran or the file cannot be read."""
+    try:
+        services = json.loads(of.stack_file.read_text(encoding="utf-8"))["services"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return services if isinstance(services, dict) else {}
+
+
+def check_packages() -> None:
+    """Make sure that `trainer`, `db`, `backend` and `dashboard` are ours: other distributions use these names, too.
+
+    Raises:
+        StoreError: one of them would be imported from elsewhere.
+    """
+    for name in ("trainer", "db", "backend", "dashboard"):
+        spec = importlib.util.find_spec(name)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
+        if origin != ROOT / name / "__init__.py":
+            raise StoreError(
+                f"the package {name!r} comes from {origin or 'nowhere'} and not from {ROOT}; "
+                "uninstall the distribution of that name, or take its folder out of PYTHONPATH"
+            )
+
+
+def _home() -> Path:
+    default = ROOT / ".mtprl" if (ROOT / "pyproject.toml").is_file() else Path.home() / ".mtprl"
+    return Path(os.environ.get("MTPRL_HOME") or default).expanduser().resolve()
+
+
+def _whole(name: str, low: int, high: int) -> int | None:
+    text = os.environ.get(name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise StoreError(f"{name}: {text!r} is refused; give a whole number from {low} to {high}")
+    return int(text)
+
+
+def _seconds(name: str, default: float) -> float:
+    text = os.environ.get(name)
+    if not text:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise StoreError(f"{name}: {text!r} is refused; give seconds, such as 30")
+    return seconds

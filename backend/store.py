@@ -1,0 +1,52 @@
+"""The store of this installation: its engine, transactions on it, and the check that its tables are there.
+
+with store.reading() as connection:
+    rows = reads.list_runs(connection)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from backend.settings import settings
+from db import engine as db
+
+UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError)
+"""Errors of a database that does not answer now, or has no room: worth another try."""
+
+
+def engine() -> Engine:
+    """The engine of the database that the environment names; one per process and address."""
+    return _engine(settings().database_url)
+
+
+@contextmanager
+def reading() -> Iterator[Connection]:
+    """One read-only transaction."""
+    with db.reading(engine()) as connection:
+        yield connection
+
+
+@contextmanager
+def writing() -> Iterator[Connection]:
+    """One read-write transaction: committed at the end, rolled back on an error."""
+    with db.writing(engine()) as connection:
+        yield connection
+
+
+def is_ready() -> bool:
+    """Whether the database is there and its tables are at the newest version; makes nothing."""
+    address = engine().url
+    if address.get_backend_name() == "sqlite" and not Path(str(address.database)).is_file():
+        return False
+    return db.is_current(engine())
+
+
+_engine = cache(db.connect)
