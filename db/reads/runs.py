@@ -189,7 +189,10 @@ def _with_headlines(connection: Connection, statement: Select) -> list[RunRow]:
     )
     for run_id, name, value, code in connection.execute(wanted):
         values[run_id][name] = decode(value, code)
-    return [RunRow(**{**row, "status": Status(row["status"])}, latest=values[row["id"]]) for row in rows]
+    for row in rows:
+        row["status"] = Status(row["status"])
+        row["latest"] = {name: values[row["id"]][name] for name in HEADLINES if name in values[row["id"]]}
+    return [RunRow(**row) for row in rows]
 
 
 def _missing(text: str) -> str:

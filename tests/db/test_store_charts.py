@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+import random
+import time
+
+import pytest
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import insert
+from store_helpers import metrics, started, submit
+
+from db import reads, tables
+from db.engine import reading, writing
+
+
+def _fill(store, *series: list[float], mini_batches: int = 0) -> list[int]:
+    """One run per series of the metric `m`; with `mini_batches`, that many values share a step."""
+    with writing(store) as connection:
+        connection.execute(insert(tables.metric_names).values(id=1, name="m"))
+        ids = [submit(connection) for _ in series]
+        for run, values in zip(ids, series, strict=True):
+            rows = []
+            for index, value in enumerate(values):
+                step, mini_batch = divmod(index, mini_batches) if mini_batches else (index, -1)
+                finite = math.isfinite(value)
+                code = 0 if finite else 1 if math.isnan(value) else 2 if value > 0 else 3
+                key = {"run_id": run, "metric_id": 1, "step": step, "mini_batch": mini_batch, "attempt": 1}
+                rows.append({**key, "value": value if finite else None, "code": code, "time": 0.0})
+            connection.execute(insert(tables.metrics), rows)
+    return ids
+
+
+def _series(store, runs: list[int], **options) -> dict[int, reads.Series]:
+    with reading(store) as connection:
+        return {run: series for (run, _), series in reads.series(connection, runs, ["m"], **options).items()}
+
+
+def _noise(count: int, seed: int = 0) -> list[float]:
+    generator = random.Random(seed)
+    return [generator.gauss(0, 1) for _ in range(count)]
+
+
+def test_a_series_that_fits_is_returned_whole(store):
+    values = _noise(1000)
+    (run,) = _fill(store, values)
+    assert _series(store, [run]) == {run: reads.Series(tuple(range(1000)), (-1,) * 1000, tuple(values))}
+
+
+def test_a_long_series_keeps_its_ends_and_its_extremes_in_every_part(store):
+    values = _noise(5001)
+    values[2345], values[2346] = 99.0, -99.0
+    (run,) = _fill(store, values)
+    points = _series(store, [run], max_points=100)[run]
+    assert 50 < len(points.steps) <= 100
+    assert list(points.steps) == sorted(set(points.steps))
+    assert [values[step] for step in points.steps] == list(points.values)
+    assert (points.steps[0], points.steps[-1]) == (0, 5000)
+    buckets = 32  # (100 - 2) // 3
+    for bucket in range(buckets):
+        part = values[5001 * bucket // buckets : 5001 * (bucket + 1) // buckets]
+        assert {min(part), max(part)} <= set(points.values)
+
+
+def test_values_that_are_not_finite_survive_between_others(store):
+    values = _noise(3000)
+    values[7], values[1500], values[2500] = math.nan, math.inf, -math.inf
+    (run,) = _fill(store, values)
+    points = _series(store, [run], max_points=50)[run]
+    kept = dict(zip(points.steps, points.values, strict=True))
+    assert math.isnan(kept[7])
+    assert (kept[1500], kept[2500]) == (math.inf, -math.inf)
+    assert max(filter(math.isfinite, kept.values())) == max(filter(math.isfinite, values))
+
+
+def test_a_long_series_without_a_finite_value_is_still_there(store):
+    (run,) = _fill(store, [math.nan] * 500)
+    points = _series(store, [run], max_points=20)[run]
+    assert 2 <= len(points.values) <= 20
+    assert all(map(math.isnan, points.values))
+
+
+@pytest.mark.parametrize("max_points", [2, 3, 4, 5, 17, 99, 100])
+@pytest.mark.parametrize("count", [1, 2, 3, 18, 100, 2000])
+def test_no_series_has_more_points_than_were_asked_for(store, max_points, count):
+    values = [math.nan if index % 3 == 0 else float(index % 7) for index in range(count)]
+    (run,) = _fill(store, values)
+    points = _series(store, [run], max_points=max_points)[run]
+    assert len(points.steps) <= max_points
+    assert (points.steps[0], points.steps[-1]) == (0, count - 1)
+    assert len(points.steps) == count or count > max_points
+
+
+def test_a_single_point_cannot_stand_for_a_series(store):
+    with reading(store) as connection, pytest.raises(ValueError, match="max_points: 1 is too few"):
+        reads.series(connection, [1], ["m"], max_points=1)
+
+
+def test_the_choice_depends_on_the_values_only(store):
+    ids = _fill(store, *([0.5] * 3000 for _ in range(2)))
+    together, again = _series(store, ids, max_points=60), _series(store, ids, max_points=60)
+    alone = _series(store, ids[1:], max_points=60)
+    assert together == again
+    assert together[ids[0]] == together[ids[1]] == alone[ids[1]]
+
+
+def test_levels_do_not_mix(store, run, reader):
+    reader.feed(started())
+    for step in (1, 2):
+        reader.feed(*(metrics(step, mini_batch, m=step + mini_batch / 10) for mini_batch in (-1, 0, 1)))
+    assert _series(store, [run]) == {run: reads.Series((1, 2), (-1, -1), (0.9, 1.9))}
+    assert _series(store, [run], level="mini_batch") == {
+        run: reads.Series((1, 1, 2, 2), (0, 1, 0, 1), (1.0, 1.1, 2.0, 2.1))
+    }
+
+
+def test_mini_batches_are_thinned_out_like_steps(store):
+    values = _noise(4000)
+    values[2222] = 99.0
+    (run,) = _fill(store, values, mini_batches=4)
+    points = _series(store, [run], max_points=100, level="mini_batch")[run]
+    indices = [4 * step + mini_batch for step, mini_batch in zip(points.steps, points.mini_batches, strict=True)]
+    assert indices == sorted(set(indices))
+    assert [values[index] for index in indices] == list(points.values)
+    assert (indices[0], indices[-1]) == (0, 3999)
+    assert 2222 in indices
+    assert _series(store, [run]) == {}
+
+
+def test_one_statement_answers_for_all_runs_and_metrics(store):
+    ids = _fill(store, _noise(50), _noise(5000), _noise(500))
+    statements = []
+    sqlalchemy_event.listen(store, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    answered = _series(store, [*ids, 99], max_points=100)
+    assert sorted(answered) == ids
+    assert len([statement for statement in statements if not statement.startswith(("BEGIN", "PRAGMA"))]) == 1
+    assert _series(store, []) == {}
+
+
+def test_a_hundred_thousand_values_are_charted_quickly(store):
+    (run,) = _fill(store, _noise(100_000))
+    _series(store, [run])
+    before = time.perf_counter()
+    _series(store, [run])
+    assert time.perf_counter() - before < 0.5  # 0.03 s where nothing else runs

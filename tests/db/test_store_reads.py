@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import pytest
+from store_helpers import Reader, claim, event, metrics, started, submit
+
+from db import claims, reads, runs
+from db.engine import reading, writing
+from db.statuses import Status
+from trainer.errors import StoreError
+
+EVALUATION = {"samples": 2, "temperature": 1.0, "top_p": 0.7}
+
+
+def test_runs_are_listed_newest_first_and_by_experiment_and_status(store):
+    with writing(store) as connection:
+        a, b = submit(connection, "a"), submit(connection, "b")
+        c = submit(connection, "c", experiment="other")
+        claim(connection)
+
+        def ids(**chosen) -> list[int]:
+            return [row.id for row in reads.list_runs(connection, **chosen)]
+
+        assert ids() == [c, b, a]
+        assert ids(limit=2) == [c, b]
+        assert ids(experiment="demo") == [b, a]
+        assert ids(experiment="demo", status=Status.QUEUED) == [b]
+        assert ids(experiment="nothing") == []
+
+
+def test_a_listed_run_shows_its_owner_and_its_headline_values(store, run, reader):
+    reader.feed(started(), metrics(3, reward__mean=0.5, mtp__coefficient="NaN", other=1.0))
+    with reading(store) as connection:
+        (row,) = reads.list_runs(connection)
+    assert (row.status, row.step, row.attempt, row.device, row.heartbeat_at) == (Status.RUNNING, 3, 1, "cpu:0", 2.0)
+    assert repr(row.latest) == repr({"reward/mean": 0.5, "mtp/coefficient": float("nan")})
+
+
+def test_an_unknown_run_is_refused_in_words(store):
+    with reading(store) as connection:
+        with pytest.raises(StoreError, match="run '4' does not exist; `mtprl runs` lists"):
+            reads.get_run(connection, 4)
+        with pytest.raises(StoreError, match="run 'occ' does not exist"):
+            reads.find_run(connection, "occ")
+        with pytest.raises(StoreError, match="run '12' does not exist"):
+            reads.find_run(connection, "12")
+
+
+def test_a_run_is_found_by_its_id_or_by_a_name_that_only_it_has(store):
+    with writing(store) as connection:
+        first, second, third, named_7 = (submit(connection, name) for name in ("one", "twice", "twice", "7"))
+        assert reads.find_run(connection, str(first)) == first
+        assert reads.find_run(connection, "one") == first
+        assert reads.find_run(connection, "7") == named_7
+        with pytest.raises(StoreError, match=f"2 runs are named 'twice'; name one by its id: {second}, {third}"):
+            reads.find_run(connection, "twice")
+
+
+def test_the_queue_is_counted_from_its_head(store):
+    with writing(store) as connection:
+        first, second, third = (submit(connection, name) for name in "abc")
+        runs.request_stop(connection, second, now=2.0)
+        assert [reads.queue_position(connection, run) for run in (first, second, third, 99)] == [1, None, 2, None]
+        assert reads.status_counts(connection) == {**dict.fromkeys(Status, 0), Status.QUEUED: 2, Status.STOPPED: 1}
+
+
+def test_a_run_has_the_metrics_that_were_logged_for_it(store, run, reader):
+    with writing(store) as connection:
+        other = submit(connection, "other")
+        claims.claim_next(connection, host="alpha", devices=["cpu:1"], now=2.0)
+    reader.feed(started(), metrics(1, b=1.0, a=2.0))
+    Reader(store, other).feed(started(), metrics(1, c=3.0))
+    with reading(store) as connection:
+        assert reads.metric_list(connection, run) == ["a", "b"]
+        assert reads.metric_list(connection, other) == ["c"]
+        assert [row.metric for row in reads.export_rows(connection, run)] == ["a", "b"]
+
+
+def test_an_export_is_in_key_order_with_every_value_once(store, run, reader):
+    reader.feed(started(), *(metrics(step, mini_batch, z=1.0, a=2.0) for step in (2, 1) for mini_batch in (1, 0, -1)))
+    with reading(store) as connection:
+        rows = [(row.run, row.metric, row.step, row.mini_batch) for row in reads.export_rows(connection, run)]
+    assert rows == [(run, name, step, mini_batch) for name in "az" for step in (1, 2) for mini_batch in (-1, 0, 1)]
+
+
+def test_completions_of_a_step_come_group_by_group(store, run, reader):
+    def item(prompt_id: str, sample: int) -> dict:
+        text = dict.fromkeys(("problem", "answer", "completion", "reason"), "")
+        numbers = {"reward": 1.0, "advantage": 0.0, "tokens": 1, "correct": True, "truncated": False}
+        return {"prompt_id": prompt_id, "sample": sample, "extracted": None, **text, **numbers}
+
+    reader.feed(started(), event("completions", 10, items=[item("b", 0), item("a", 1), item("a", 0)]))
+    with reading(store) as connection:
+        assert reads.completion_steps(connection, run) == [10]
+        rows = reads.completions_at(connection, run, 10)
+        assert reads.completions_at(connection, run, 11) == []
+    assert [(row.prompt_id, row.sample, row.extracted) for row in rows] == [
+        ("a", 0, None),
+        ("a", 1, None),
+        ("b", 0, None),
+    ]
+
+
+def test_evaluations_are_chosen_by_run_experiment_benchmark_and_recency(store, run, reader):
+    with writing(store) as connection:
+        other = submit(connection, "other", experiment="elsewhere")
+        claims.claim_next(connection, host="alpha", devices=["cpu:1"], now=2.0)
+    for each in (reader, Reader(store, other)):
+        for step, benchmark in ((0, "addition"), (20, "addition"), (10, "gcd")):
+            items = [{"id": "q2", "outcomes": [0, 1]}, {"id": "q1", "outcomes": [1, 1]}]
+            each.feed(event("evaluation", step, benchmark=benchmark, **EVALUATION, items=items))
+    with reading(store) as connection:
+
+        def chosen(*args, **kwargs) -> list[tuple]:
+            return [(row.run_id, row.benchmark, row.step) for row in reads.evaluations(connection, *args, **kwargs)]
+
+        assert chosen([run]) == [(run, "addition", 0), (run, "addition", 20), (run, "gcd", 10)]
+        assert chosen(experiment="elsewhere", benchmark="gcd") == [(other, "gcd", 10)]
+        assert chosen(last_only=True, benchmark="addition") == [(run, "addition", 20), (other, "addition", 20)]
+        assert chosen([]) == []
+        (row,) = reads.evaluations(connection, [run], benchmark="gcd")
+    assert (list(row.items.items()), row.samples, row.top_p) == ([("q1", "11"), ("q2", "01")], 2, 0.7)
+
+
+def test_history_is_read_on_from_a_cursor(store):
+    with writing(store) as connection:
+        run = submit(connection)
+        for number in range(5):
+            runs.log_event(connection, run, 1, number, "alarm", f"message {number}", "warning", now=float(number))
+        first = reads.run_events(connection, run, limit=4)
+        rest = reads.run_events(connection, run, after_id=first[-1].id, limit=4)
+    assert [line.type for line in first] == ["submitted", "alarm", "alarm", "alarm"]
+    assert [(line.step, line.message, line.severity) for line in rest] == [
+        (3, "message 3", "warning"),
+        (4, "message 4", "warning"),
+    ]
