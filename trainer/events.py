@@ -102,7 +102,7 @@ class JsonlSink:
 
     A line that an earlier attempt left half-written is closed with a newline first, so that it damages no line but itself.
     A sink that was asked for must open; a write that fails later (a full disk) does not stop training: it is tried again
-    with the next event, and what had to be dropped is counted in `dropped` and reported once writing works again.
+    with the next event, and what had to be dropped is counted in `dropped` and reported once writing works again, on closing at the latest.
     """
 
     def __init__(self, folder: Path, attempt: int):
@@ -142,9 +142,7 @@ class JsonlSink:
     def close(self) -> None:
         """Report what was dropped, force everything to the disk and close the file."""
         self._report_dropped()
-        with contextlib.suppress(
-            OSError
-        ):  # a run that is over does not fail because its last lines are late on the disk
+        with contextlib.suppress(OSError):  # a run that is over does not fail because its disk does
             os.fsync(self._file.fileno())
         self._file.close()
 

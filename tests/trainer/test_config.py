@@ -1,0 +1,346 @@
+"""The configuration refuses, in words, what cannot mean what it says, and reads back what it writes."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trainer.config import ReasoningGymData, RunConfig, dump, load, parse, read_yaml, resolve
+from trainer.errors import ConfigError
+
+LEAST: dict[str, Any] = {
+    "model": {"path": "m"},
+    "regime": {"kind": "occ"},
+    "data": {"kind": "jsonl", "path": "d.jsonl"},
+}
+
+
+def refusals(**changes: Any) -> list[str]:
+    """What `parse` says of the least configuration with these changes."""
+    with pytest.raises(ConfigError) as refused:
+        parse({**LEAST, **changes})
+    return [str(problem) for problem in refused.value.problems]
+
+
+def test_model_regime_and_data_are_enough():
+    config = parse(LEAST)
+    assert (config.title, config.updates_per_step) == ("occ-dapo-seed0", 4)
+    assert config.regime.model_dump() == {
+        "kind": "occ",
+        "lambda_plus": 1.0,
+        "eps": 1e-8,
+        "reference": "main",
+        "estimator": "ratio_of_sums",
+        "apply_to": "advantages",
+        "window": "mini_batch",
+        "ratio": "main",
+        "clip": None,
+        "ema": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"update": {"mini_batches": 5}},
+            "update.mini_batches: 5 does not divide the 64 prompts of a step; use one of [1, 2, 4, 8, 16, 32, 64]",
+        ),
+        (
+            {"update": {"mini_batches": 128}},
+            "update.mini_batches: 128 does not divide the 64 prompts of a step; use one of [1, 2, 4, 8, 16, 32, 64]",
+        ),
+        (
+            {"update": {"mini_batches": 1}},
+            "update.mini_batches: 1 mini-batch per rollout leaves nothing for occ to measure: log-probs equal the old ones and the "
+            "coefficient stays 0; use 2 or more mini-batches (the paper uses 4), or another regime",
+        ),
+        (
+            {"regime": {"kind": "off"}, "mtp": {"head_loss": "ce"}},
+            "mtp.head_loss: ce has no effect with regime off, which trains no heads; use regime detach",
+        ),
+        (
+            {"regime": {"kind": "off"}, "mtp": {"head_loss": "none"}},
+            "mtp.head_loss: none has no effect with regime off, which trains no heads; leave mtp.head_loss at regime",
+        ),
+        (
+            {"regime": {"kind": "detach"}, "mtp": {"head_loss": "none"}},
+            "mtp.head_loss: none with regime detach trains no heads; use regime off",
+        ),
+        (
+            {"mtp": {"head_loss_scale": 2.0}},
+            "mtp.head_loss_scale: 2.0 has no effect here; set mtp.head_loss to ce, or leave it at 1",
+        ),
+        (
+            {"reward": {"correct": -1.0}},
+            "reward.correct: -1.0 is not above reward.incorrect (-1.0); a right answer must pay more",
+        ),
+        (
+            {"reward": {"overlong_buffer": 8192}},
+            "reward.overlong_buffer: 8192 must be below rollout.max_response_tokens (8192)",
+        ),
+        (
+            {"reward": {"overlong_factor": 2.0}},
+            "reward.overlong_factor: 2 has no effect while reward.overlong_buffer is 0; set the buffer, or leave this at 1",
+        ),
+        (
+            {
+                "evaluation": {
+                    "benchmarks": [{"name": "a", "data": LEAST["data"]}, {"name": "a", "data": LEAST["data"]}]
+                }
+            },
+            "evaluation.benchmarks: 2 benchmarks are called 'a', so their results could not be told apart; rename all but one",
+        ),
+        (
+            {"regime": {"kind": "occ", "clip": [1, 1]}},
+            "regime.clip: [1.0, 1.0] is empty; give [low, high] with low < high, such as [0, 1]",
+        ),
+        (
+            {"regime": {"kind": "occ", "ema": 0.9, "estimator": "token_mean"}},
+            "regime.ema: averages the sums c_hat and v2_hat, which estimator token_mean does not use; set estimator to ratio_of_sums or leave ema out",
+        ),
+        (
+            {"regime": {"kind": "occ", "ema": 0.9, "window": "micro_batch"}},
+            "regime.ema: averages the sums of whole mini-batches; set window to mini_batch or previous, or leave ema out",
+        ),
+        (
+            {"data": {"kind": "jsonl", "path": "d", "template": "Solve it."}},
+            "data.template: 'Solve it.' has no {problem} in it; add it where the problem belongs",
+        ),
+    ],
+)
+def test_a_combination_that_cannot_mean_what_it_says_is_refused_with_the_fix(changes, says):
+    assert refusals(**changes) == [says]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"update": {"mini_batches": 1, "epochs": 2}},  # two updates per rollout: occ has something to measure
+        {"update": {"mini_batches": 1}, "regime": {"kind": "policy"}},
+        {"regime": {"kind": "detach"}, "mtp": {"head_loss_scale": 2.0}},
+        {"mtp": {"head_loss": "ce", "head_loss_scale": 2.0}},
+        {"reward": {"overlong_buffer": 4096, "overlong_factor": 2.0}},
+        {"regime": {"kind": "occ", "clip": [-1, 1], "ema": 0.9}},
+        {"optimizer": {"betas": [0, 0.95]}},
+    ],
+)
+def test_a_combination_beside_a_refused_one_is_accepted(changes):
+    assert isinstance(parse({**LEAST, **changes}), RunConfig)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"regime": {"kind": "ooc"}},
+            "regime.kind: 'ooc' is not known; choose one of 'off', 'detach', 'ce', 'policy', 'occ'",
+        ),
+        ({"regime": {}}, "regime.kind: is missing; say which kind, such as `kind: occ`"),
+        ({"regime": "occ"}, "regime: 'occ' is no section; write its settings below it, such as `kind: ...`"),
+        ({"model": "m"}, "model: 'm' is no section; write its settings below it, as `name: value`"),
+        ({"model": {}}, "model.path: is missing; add it"),
+        ({"model": {"path": ""}}, "model.path: is empty; give at least 1 character"),
+        ({"regime": {"kind": "occ", "lambda_plus": -1}}, "regime.lambda_plus: -1 is too small; give 0 or more"),
+        ({"regime": {"kind": "occ", "lambda_plus": "big"}}, "regime.lambda_plus: 'big' is no number; give one"),
+        ({"regime": {"kind": "occ", "eps": 0}}, "regime.eps: 0 is too small; give a number above 0"),
+        ({"regime": {"kind": "occ", "ema": 1.0}}, "regime.ema: 1.0 is too large; give a number below 1"),
+        ({"regime": {"kind": "occ", "ema": math.nan}}, "regime.ema: nan is no finite number; give one"),
+        (
+            {"regime": {"kind": "occ", "reference": "self"}},
+            "regime.reference: 'self' is not known; choose 'main' or 'own'",
+        ),
+        ({"regime": {"kind": "occ", "clip": 5}}, "regime.clip: 5 is no list; write it as [..., ...]"),
+        ({"regime": {"kind": "occ", "clip": [0, 1, 2]}}, "regime.clip: [0, 1, 2] has too many parts; give 2"),
+        (
+            {"regime": {"kind": "ce", "lambda_plus": 1}},
+            "regime.lambda_plus: is not a setting here; check its spelling and the section it stands in",
+        ),
+        ({"optimiser": {}}, "optimiser: is not a setting here; check its spelling and the section it stands in"),
+        ({"optimizer": {"lr": math.inf}}, "optimizer.lr: inf is no finite number; give one"),
+        ({"optimizer": {"betas": [0.9, math.nan]}}, "optimizer.betas.1: nan is no finite number; give one"),
+        ({"optimizer": {"betas": [0.9, 1.0]}}, "optimizer.betas.1: 1.0 is too large; give a number below 1"),
+        ({"steps": 1.5}, "steps: 1.5 is no whole number; give one"),
+        ({"steps": True}, "steps: True is a truth value; give a number or a word"),
+        ({"seed": 2**31}, "seed: 2147483648 is too large; give 2147483647 or less"),
+        ({"seed": 10**30}, "seed: 1000000000000000000000000000000 is too large; give 2147483647 or less"),
+        ({"name": "a/b"}, "name: 'a/b' is no name; use up to 80 letters, digits, spaces and the signs . _ + -"),
+        ({"name": 5}, "name: 5 is no text; put it in quotes"),
+        ({"model": {"path": "m", "mtp_depths": 9}}, "model.mtp_depths: 9 is too large; give 8 or less"),
+        ({"rollout": {"samples_per_prompt": 1}}, "rollout.samples_per_prompt: 1 is too small; give 2 or more"),
+        (
+            {"data": {"kind": "reasoning_gym", "task": "gcd", "settings": "x"}},
+            "data.settings: 'x' is no mapping; write `name: value` below it",
+        ),
+        (
+            {"evaluation": {"benchmarks": [{"name": "A b", "data": LEAST["data"]}]}},
+            "evaluation.benchmarks.0.name: 'A b' is no short name; use lower-case letters, digits and the signs . _ -, beginning with a letter or digit",
+        ),
+        (
+            {"evaluation": {"benchmarks": [{"name": "a", "data": {"kind": "jsonl", "path": ""}}]}},
+            "evaluation.benchmarks.0.data.path: is empty; give at least 1 character",
+        ),
+    ],
+)
+def test_a_refused_value_names_the_field_as_the_user_wrote_it_with_the_fix(changes, says):
+    assert refusals(**changes) == [says]
+
+
+def test_every_refused_value_is_reported_at_once():
+    said = refusals(steps=0, optimizer={"lr": -1}, regime={"kind": "occ", "lambda_plus": -1})
+    assert [line.partition(":")[0] for line in said] == ["steps", "regime.lambda_plus", "optimizer.lr"]
+    said = refusals(update={"mini_batches": 7}, reward={"correct": -2})
+    assert [line.partition(":")[0] for line in said] == ["update.mini_batches", "reward.correct"]
+
+
+def test_a_long_refused_value_is_shown_cut():
+    (said,) = refusals(name="x" * 5000)
+    assert len(said) < 250
+
+
+def test_a_configuration_error_crosses_a_process_boundary():
+    with pytest.raises(ConfigError) as refused:
+        parse({})
+    copy = pickle.loads(pickle.dumps(refused.value))
+    assert copy.problems == refused.value.problems
+    assert str(copy) == str(refused.value)
+
+
+def test_a_configuration_cannot_be_changed_in_place():
+    with pytest.raises(ValueError, match="frozen"):
+        parse(LEAST).steps = 3
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_what_is_dumped_is_read_back_the_same(tmp_path):
+    values = {
+        **LEAST,
+        "name": "1e-6",  # text that YAML could take for a number
+        "regime": {"kind": "off"},
+        "optimizer": {"lr": 3e-7, "betas": [0.9, 0.95]},
+        "data": {"kind": "reasoning_gym", "task": "gcd", "settings": {"on": "yes", "when": "2026-01-31", "rate": 1e-5}},
+        "evaluation": {
+            "benchmarks": [
+                {
+                    "name": "held.out",
+                    "data": {"kind": "jsonl", "path": "é ü.jsonl", "template": "{problem}\n\nAnswer: "},
+                }
+            ]
+        },
+    }
+    config = parse(values)
+    text = dump(config)
+    assert load(write(tmp_path, text)) == config
+    # Whoever reads the run folder with plain PyYAML sees the same words.
+    plain = yaml.safe_load(text)
+    assert (plain["regime"]["kind"], plain["name"], plain["data"]["settings"]["on"]) == ("off", "1e-6", "yes")
+
+
+def test_yaml_means_what_it_says(tmp_path):
+    path = write(
+        tmp_path,
+        "name: 2026-01-31\nregime: {kind: off}\nmodel: {path: no}\ndata: {kind: reasoning_gym, task: on, settings: {a: true, b: -.5, c: 7}}\noptimizer: {lr: 1e-6}\n",
+    )
+    config = load(path)
+    assert (config.name, config.regime.kind, config.model.path) == ("2026-01-31", "off", "no")
+    assert read_yaml(path)["optimizer"]["lr"] == 1e-6
+    assert isinstance(config.data, ReasoningGymData)
+    assert (config.data.task, config.data.settings) == ("on", {"a": True, "b": -0.5, "c": 7})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: 1\nsteps: 5\nseed: 2\n", "is not valid YAML: line 1: 'seed' is given twice"),
+        ("optimizer:\n  lr: 1\n  lr: 2\n", "is not valid YAML: line 2: 'lr' is given twice"),
+        ("a: [1,\n", "is not valid YAML: line 2: "),
+        ("- 1\n", "must hold a mapping such as `regime: {kind: occ}`, not list"),
+        ("", "must hold a mapping such as `regime: {kind: occ}`, not NoneType"),
+        ("a: !!python/object/apply:os.getcwd []\n", "is not valid YAML: line 1: "),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_with_its_path(tmp_path, text, says):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert str(refused.value).startswith(f"{path}: {says}")
+
+
+def test_an_absent_or_binary_file_is_refused_with_its_path(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"none\.yaml: cannot be read \(No such file or directory\); give the path of a YAML file"
+    ):
+        load(tmp_path / "none.yaml")
+    (tmp_path / "run.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        load(tmp_path / "run.yaml")
+
+
+def test_overrides_reach_new_keys_nested_keys_and_places_in_lists():
+    values = {**LEAST, "evaluation": {"benchmarks": [{"name": "a"}, {"name": "b"}]}}
+    overrides = [
+        "optimizer.lr=1e-6",
+        "regime={kind: off}",
+        "name=x = y",
+        "evaluation.benchmarks.1.limit=5",
+        "evaluation.benchmarks.0={name: c}",
+    ]
+    result = resolve(values, overrides)
+    assert result["optimizer"]["lr"] == 1e-6
+    assert result["regime"] == {"kind": "off"}
+    assert result["name"] == "x = y"
+    assert result["evaluation"]["benchmarks"] == [{"name": "c"}, {"name": "b", "limit": 5}]
+
+
+def test_resolving_leaves_its_input_alone():
+    values = {"regime": {"kind": "occ", "clip": [0, 1]}}
+    resolve(values, ["regime.clip=[0, 2]", "regime.ema=0.5"])
+    assert values == {"regime": {"kind": "occ", "clip": [0, 1]}}
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("steps", "--set: 'steps' is not of the form a.b=c, such as optimizer.lr=1e-6"),
+        ("=5", "--set: '=5' is not of the form a.b=c, such as optimizer.lr=1e-6"),
+        ("clip=[0,", "--set: 'clip=[0,': the value is not valid YAML: "),
+        ("seed.x=5", "seed.x: cannot be set, because seed holds 3"),
+        ("list.2=5", "list.2: cannot be set, because list holds a list with places 0 to 1"),
+        ("list.x.y=5", "list.x.y: cannot be set, because list holds a list with places 0 to 1"),
+        ("none.0=5", "none.0: cannot be set, because none holds []"),
+    ],
+)
+def test_a_malformed_override_is_refused_in_words(override, says):
+    with pytest.raises(ConfigError) as refused:
+        resolve({"seed": 3, "list": [1, 2], "none": []}, [override])
+    assert str(refused.value).startswith(says)
+
+
+def test_variables_are_filled_in_everywhere_and_given_ones_win(monkeypatch):
+    monkeypatch.setenv("MTPRL_HOME", "/environment")
+    values = {"model": {"path": "${MTPRL_HOME}/m"}, "list": ["${MTPRL_HOME}", 5]}
+    assert resolve(values)["model"]["path"] == "/environment/m"
+    assert resolve(values, variables={"MTPRL_HOME": "/given"}) == {"model": {"path": "/given/m"}, "list": ["/given", 5]}
+
+
+def test_an_unset_variable_names_the_field_and_itself(monkeypatch):
+    monkeypatch.delenv("MTPRL_NOWHERE", raising=False)
+    with pytest.raises(ConfigError) as refused:
+        resolve({"a": {"b": ["x", "${MTPRL_NOWHERE}/m"]}})
+    assert (
+        str(refused.value)
+        == "a.b.1: '${MTPRL_NOWHERE}/m' names the variable MTPRL_NOWHERE, which is not set; set it in the environment"
+    )
