@@ -28,12 +28,15 @@ def group_advantages(rewards: Tensor, group_ids: Tensor, *, scale_by_std: bool =
             f"rewards {tuple(rewards.shape)} and group_ids {tuple(group_ids.shape)} must be vectors of one length"
         )
     _, group = torch.unique(group_ids, return_inverse=True)
-    sizes = torch.bincount(group).to(rewards.dtype)
-    centred = rewards - (_sum_by(group, rewards, sizes) / sizes)[group]
+    exact = rewards.double()
+    sizes = torch.bincount(group).double()
+    centred = exact - (_sum_by(group, exact, sizes) / sizes)[group]
     if scale_by_std:
         variance = _sum_by(group, centred.square(), sizes) / (sizes - 1).clamp(min=1)
         centred = centred / (variance.sqrt() + eps)[group]
-    return torch.where(sizes[group] > 1, centred, torch.zeros_like(centred))
+    # Rounding in the mean of equal rewards, over eps, would not be small: such groups are named by comparison instead.
+    lowest, highest = (sizes.scatter_reduce(0, group, exact, how, include_self=False) for how in ("amin", "amax"))
+    return torch.where((lowest == highest)[group], 0.0, centred).to(rewards.dtype)
 
 
 def _sum_by(group: Tensor, values: Tensor, like: Tensor) -> Tensor:

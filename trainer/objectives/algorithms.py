@@ -70,4 +70,4 @@ def policy_loss(
     log_probs = torch.where(mask, log_probs, 0.0)
     old_log_probs = torch.where(mask, old_log_probs.detach(), 0.0)
     losses = token_losses(log_probs, old_log_probs, advantages, mask, **settings)
-    return (losses * weights).sum()
+    return (losses * weights.to(losses.dtype)).sum()

@@ -20,9 +20,9 @@ def token_mean(mask: Tensor) -> Tensor:
         mask: [B, T] true on tokens that count.
 
     Returns:
-        [B, T] float32 weights; all 0 where nothing counts at all.
+        [B, T] float64 weights; all 0 where nothing counts at all.
     """
-    counted = mask.float()
+    counted = mask.double()
     return counted / counted.sum().clamp(min=1)
 
 
@@ -33,9 +33,9 @@ def sequence_mean(mask: Tensor) -> Tensor:
         mask: [B, T] true on tokens that count.
 
     Returns:
-        [B, T] float32 weights; a row without counted tokens is no sequence.
+        [B, T] float64 weights; a row without counted tokens is no sequence.
     """
-    counted = mask.float()
+    counted = mask.double()
     lengths = counted.sum(dim=1, keepdim=True)
     sequences = (lengths > 0).sum().clamp(min=1)
     return counted / lengths.clamp(min=1) / sequences

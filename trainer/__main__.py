@@ -1,0 +1,82 @@
+"""`python -m trainer CONFIG --output FOLDER`: one run by itself, without queue and database.
+
+Exit codes: 0 finished, 3 stopped by SIGTERM or Ctrl-C (after a checkpoint; the same command continues), 1 failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from trainer.config import RunConfig, dump, load
+from trainer.errors import MtprlError
+from trainer.events import JsonlSink
+
+EXIT_FAILED = 1
+EXIT_STOPPED = 3
+
+
+class StopRequest:
+    """Set by SIGTERM or SIGINT. A second SIGINT ends the program at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("Stopping after this step; a checkpoint is saved first.", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Run the training that the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description="Train one run by itself.")
+    parser.add_argument("config", type=Path, help="YAML file of the run")
+    parser.add_argument("--output", type=Path, required=True, help="run folder: events, checkpoints")
+    parser.add_argument("--attempt", type=int, default=1, help="number of this attempt, written into every event")
+    arguments = parser.parse_args()
+    try:
+        config = load(arguments.config)
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        sink = JsonlSink(arguments.output, arguments.attempt)
+    except (MtprlError, OSError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    return run(config, arguments.output, sink)
+
+
+def run(config: RunConfig, folder: Path, sink: JsonlSink) -> int:
+    """Train, and say in a last event how it ended."""
+    stop = StopRequest()
+    if not (folder / "config.yaml").exists():
+        (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
+    try:
+        from trainer.loop import train  # imports torch: late, so that a refused configuration answers at once
+
+        outcome = train(config, folder, sink, lambda: stop.requested)
+        message = "all steps done" if outcome == "finished" else "asked to stop; a checkpoint was saved"
+    except MtprlError as error:
+        outcome, message = "failed", str(error)
+    except MemoryError:
+        outcome, message = "failed", "out of memory; lower update.micro_batch_sequences or rollout.prompts_per_step"
+    except KeyboardInterrupt:
+        outcome, message = "stopped", "interrupted; training can continue from the last checkpoint"
+    except Exception as error:  # whatever it is, the run must end with a reason; the log has the whole story
+        traceback.print_exc()
+        outcome, message = "failed", f"{type(error).__name__}: {error}"
+    sink.emit("ended", step=sink.step, outcome=outcome, message=message)
+    sink.close()
+    print(f"{outcome}: {message}", file=sys.stderr, flush=True)
+    return {"finished": os.EX_OK, "stopped": EXIT_STOPPED}.get(outcome, EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

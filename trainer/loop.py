@@ -1,0 +1,260 @@
+"""The training loop: RL from verifiable rewards with MTP heads trained jointly (arXiv 2605.28184, algorithm 1).
+
+Departures, each explained in docs/method.md: old log-probs are recomputed by the trainer, never taken from the sampler; lambda is
+0 on a phase's first mini-batch by rule; trunk and heads are clipped separately.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.optim import AdamW
+from transformers import PreTrainedTokenizerBase
+
+from trainer import checkpoint
+from trainer.config import Optimizer as OptimizerConfig
+from trainer.config import RunConfig
+from trainer.evaluation.evaluate import evaluate
+from trainer.events import Sink
+from trainer.models.joint import JointModel
+from trainer.models.storage import load_joint, load_tokenizer
+from trainer.objectives.tracker import CoefficientTracker
+from trainer.rollout.builtin import BuiltinEngine
+from trainer.rollout.collect import Experience, grade_responses, sample_responses
+from trainer.rollout.engine import Engine
+from trainer.rollout.prompts import Prompt, prompts_of_step, tokenize
+from trainer.seeds import derive
+from trainer.tasks import Grader, load
+from trainer.update.losses import trains_heads
+from trainer.update.measure import Metrics
+from trainer.update.minibatch import OldLogProbs
+from trainer.update.phase import Updater
+
+LIBRARIES = ("torch", "transformers", "accelerate")
+
+
+@dataclass
+class Training:
+    """One run in progress: everything that the steps share."""
+
+    config: RunConfig
+    folder: Path
+    sink: Sink
+    grader: Grader
+    joint: JointModel
+    tokenizer: PreTrainedTokenizerBase
+    engine: Engine
+    updater: Updater
+    prompts: list[Prompt]
+    benchmarks: dict[str, list[Prompt]]
+    step: int
+    """Steps done."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Time of each part of the present step."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Tell what is being done, and time it."""
+        self.sink.emit("stage", step=self.step, stage=name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[f"time/{name}_seconds"] += time.perf_counter() - start
+
+
+def train(config: RunConfig, folder: Path, sink: Sink, should_stop: Callable[[], bool] = lambda: False) -> str:
+    """Train from the newest checkpoint in `folder`, or from the base model, to the last step.
+
+    Args:
+        config: the run.
+        folder: where checkpoints go.
+        sink: where events go.
+        should_stop: asked after every step; true: save a checkpoint and return.
+
+    Returns:
+        "finished" or "stopped".
+
+    Raises:
+        MtprlError: data, model or training cannot go on; the message says why.
+    """
+    with Grader() as grader:
+        run = prepare(config, folder, sink, grader)
+        if run.step == 0:
+            evaluate_now(run)
+        while run.step < config.steps:
+            run.step += 1
+            run.seconds.clear()
+            experience, old = collect(run)
+            learn(run, experience, old)
+            last, stopping = run.step == config.steps, should_stop()
+            if last or (run.step % config.evaluation.every == 0 and not stopping):
+                evaluate_now(run)
+            if last or stopping or run.step % config.checkpoint.every == 0:
+                save(run)
+            if stopping and not last:
+                return "stopped"
+    return "finished"
+
+
+def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Training:
+    """Load data, model, heads and optimiser, from the newest checkpoint where there is one."""
+    accelerator = Accelerator()
+    resumed = next(reversed(checkpoint.stored(folder)), None)
+    sink.emit("attempt_started", step=resumed.step if resumed else 0, **_about(config, accelerator, resumed))
+    sink.emit("stage", step=resumed.step if resumed else 0, stage="loading")
+    tokenizer = load_tokenizer(config.model.path)
+    limit = config.rollout.max_prompt_tokens
+    training = tokenize(load(config.data), tokenizer, limit, "data")
+    benchmarks = {}
+    for index, benchmark in enumerate(config.evaluation.benchmarks):
+        items = load(benchmark.data)[: benchmark.limit]
+        benchmarks[benchmark.name] = tokenize(items, tokenizer, limit, f"evaluation.benchmarks.{index}.data")
+    for name, prompts in {"training data": training, **benchmarks}.items():
+        if prompts.too_long:
+            message = f"{prompts.too_long} prompts of {name} have more than {limit} tokens and are left out"
+            sink.emit("alarm", step=0, severity="warning", name="prompts_too_long", message=message)
+    source = str(resumed.model) if resumed else config.model.path
+    joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
+    joint.mtp.requires_grad_(trains_heads(config))
+    optimizer = AdamW(_decayed(joint, config.optimizer), lr=config.optimizer.lr, betas=config.optimizer.betas)
+    model, optimizer = accelerator.prepare(joint, optimizer)
+    tracker = CoefficientTracker(config.regime, config.model.mtp_depths)
+    updater = Updater(config, model, optimizer, tracker, accelerator)
+    if resumed:
+        checkpoint.restore(resumed, updater)
+    return Training(
+        config=config,
+        folder=folder,
+        sink=sink,
+        grader=grader,
+        joint=joint,
+        tokenizer=tokenizer,
+        engine=BuiltinEngine(joint.trunk, tokenizer.eos_token_id),
+        updater=updater,
+        prompts=training.kept,
+        benchmarks={name: prompts.kept for name, prompts in benchmarks.items()},
+        step=resumed.step if resumed else 0,
+    )
+
+
+def collect(run: Training) -> tuple[Experience, OldLogProbs]:
+    """Sample, verify, and take the log-probs that the update phase starts from."""
+    config = run.config
+    prompts = prompts_of_step(run.prompts, config.seed, run.step, config.rollout.prompts_per_step)
+    with run.stage("rollout"):
+        responses = sample_responses(run.engine, prompts, config, run.step)
+    with run.stage("grading"):
+        device = run.updater.accelerator.device
+        experience = grade_responses(prompts, responses, run.tokenizer, run.grader, config, device)
+    with run.stage("log_probs"):
+        old = run.updater.old_log_probs(experience.sequences)
+    if run.step == 1 or run.step % config.logging.completions_every == 0:
+        run.sink.emit("completions", step=run.step, items=experience.logged(config.logging.completions_prompts))
+    return experience, old
+
+
+def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
+    """Make the optimiser steps and log the step."""
+    updates: list[Metrics] = []
+    acceptance = draft_metrics(run, experience)
+    with run.stage("update"):
+        for index, metrics in enumerate(run.updater.run(experience, old)):
+            run.sink.emit("metrics", step=run.step, mini_batch=index, values=metrics)
+            updates.append(metrics)
+    mean = {name: sum(update[name] for update in updates) / len(updates) for name in updates[0]}
+    gap = (experience.engine_log_probs - old.main).abs()[experience.sequences.mask]
+    tokens = sum(len(response.tokens) for response in experience.responses)
+    run.sink.emit(
+        "metrics",
+        step=run.step,
+        values={
+            **experience.metrics(),
+            **acceptance,
+            **mean,
+            "rollout/log_prob_gap": gap.mean().item(),
+            "rollout/tokens_per_second": tokens / run.seconds["time/rollout_seconds"],
+            **run.seconds,
+            "time/step_seconds": sum(run.seconds.values()),
+        },
+    )
+
+
+def draft_metrics(run: Training, experience: Experience) -> Metrics:
+    """Draft acceptance of every depth before the update, on the responses of the step's first mini-batch (a sample is enough)."""
+    metrics: Metrics = {}
+    sample = experience.sequences.rows(slice(len(experience.responses) // run.config.update.mini_batches))
+    with run.stage("acceptance"):
+        heads = run.joint.draft_acceptance(sample, run.config.rollout.temperature)
+    for k, acceptance in enumerate(heads, start=1):
+        prefix = "mtp/" if k == 1 else f"mtp/depth_{k}/"
+        metrics[f"{prefix}acceptance_greedy"] = acceptance.greedy.item()
+        metrics[f"{prefix}acceptance_sampled"] = acceptance.sampled.item()
+    return metrics
+
+
+def evaluate_now(run: Training) -> None:
+    """Evaluate on every benchmark and log the outcomes."""
+    if not run.benchmarks:
+        return
+    settings = run.config.evaluation
+    values: Metrics = {}
+    run.seconds.pop("time/evaluating_seconds", None)
+    with run.stage("evaluating"):
+        for name, prompts in run.benchmarks.items():
+            result = evaluate(
+                name,
+                prompts,
+                settings,
+                run.config.rollout.max_response_tokens,
+                run.engine,
+                run.tokenizer,
+                run.grader,
+                derive(run.config.seed, f"evaluation {name}", run.step),
+            )
+            run.sink.emit("evaluation", step=run.step, **result.event(settings))
+            values[result.metric] = result.average
+    values["time/evaluating_seconds"] = run.seconds["time/evaluating_seconds"]
+    run.sink.emit("metrics", step=run.step, values=values)
+
+
+def save(run: Training) -> None:
+    """Write a checkpoint."""
+    with run.stage("checkpointing"):
+        path = checkpoint.save(
+            run.folder, run.step, run.joint, run.tokenizer, run.updater, keep=run.config.checkpoint.keep
+        )
+    run.sink.emit("checkpoint", step=run.step, path=str(path.relative_to(run.folder)))
+
+
+def _decayed(joint: JointModel, settings: OptimizerConfig) -> list[dict[str, object]]:
+    """Parameter groups: weight decay on matrices, none on norms and biases."""
+    trained = [parameter for parameter in joint.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _about(
+    config: RunConfig, accelerator: Accelerator, resumed: checkpoint.StoredCheckpoint | None
+) -> dict[str, object]:
+    return {
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "total_steps": config.steps,
+        "resumed_from": resumed.step if resumed else None,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if accelerator.device.type == "cuda" else str(accelerator.device),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    }

@@ -1,0 +1,150 @@
+"""A causal language model together with its MTP heads, as training sees it.
+
+Sequences are padded on the right (prompt, response, padding), so that causal attention alone keeps padding out and no mask can be
+forgotten. Log-probs are taken at response tokens only and come back as [B, T], aligned token by token for all heads: the token at
+place t of the whole sequence is predicted by the main head from place t - 1 and by depth k from place t - k - 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.masking_utils import create_causal_mask
+
+from trainer.models.log_probs import Acceptance, acceptance, token_log_probs
+from trainer.models.mtp import MtpDepth
+
+Reach = Literal["all", "trunk", "heads"]
+"""Where an MTP loss's gradient may go: everywhere; only trunk, embeddings and lm_head; only the heads' own parameters."""
+
+
+class Sequences(NamedTuple):
+    """B sampled sequences, the model's input."""
+
+    tokens: Tensor
+    """[B, S] prompt, then response, then padding."""
+    prompt_lengths: Tensor
+    """[B] tokens of the prompt, at least 1."""
+    mask: Tensor
+    """[B, T] true on response tokens; T is the longest response."""
+
+    def rows(self, index: Tensor | slice) -> Sequences:
+        """Some of the sequences."""
+        return Sequences(*(part[index] for part in self))
+
+
+class Predictions(NamedTuple):
+    """Log-probs of the response tokens; 0 outside the masks."""
+
+    log_probs: Tensor
+    """[B, T] main head."""
+    entropy: Tensor
+    """[B, T] main head, nats, detached."""
+    mtp_log_probs: dict[str, Tensor]
+    """Per Reach: [K, B, T]."""
+
+
+class JointModel(nn.Module):
+    """A transformers causal LM (`trunk`) and K MTP depths (`mtp`)."""
+
+    def __init__(self, trunk: PreTrainedModel, mtp: list[MtpDepth]):
+        super().__init__()
+        self.trunk = trunk
+        self.mtp = nn.ModuleList(mtp)
+
+    @property
+    def depths(self) -> int:
+        """K."""
+        return len(self.mtp)
+
+    def depth_masks(self, batch: Sequences) -> Tensor:
+        """[K, B, T] true on response tokens that each depth predicts: depth k has nothing to see before place k + 1."""
+        places = _places(batch)
+        return torch.stack([batch.mask & (places >= k + 1) for k in range(1, self.depths + 1)])
+
+    def forward(self, batch: Sequences, temperature: float, mtp: tuple[Reach, ...] = ()) -> Predictions:
+        """Log-probs of the main head, and of the MTP heads once for each reach named in `mtp`."""
+        hidden = self._trunk_hidden(batch.tokens)
+        places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
+        main = _at(hidden, batch, places - 1, batch.mask, lm_head, temperature)
+        mtp_log_probs = {}
+        for reach in mtp:
+            shared = lm_head.detach() if reach == "heads" else lm_head
+            depth_log_probs = [
+                _at(states, batch, places - k - 1, mask, shared, temperature)[0]
+                for k, (states, mask) in enumerate(
+                    zip(self._mtp_hidden(hidden, batch.tokens, reach), self.depth_masks(batch), strict=True), start=1
+                )
+            ]
+            mtp_log_probs[reach] = torch.stack(depth_log_probs)
+        return Predictions(*main, mtp_log_probs)
+
+    @torch.no_grad()
+    def draft_acceptance(self, batch: Sequences, temperature: float) -> list[Acceptance]:
+        """Per depth, over the response tokens, given that the tokens between are those of the sequence."""
+        hidden = self._trunk_hidden(batch.tokens)
+        places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
+        result = []
+        heads = zip(self._mtp_hidden(hidden, batch.tokens, "all"), self.depth_masks(batch), strict=True)
+        for k, (states, mask) in enumerate(heads, start=1):
+            main_states, mtp_states = _gather(hidden, places - 1)[mask], _gather(states, places - k - 1)[mask]
+            result.append(acceptance(main_states, mtp_states, lm_head, temperature))
+        return result
+
+    def _trunk_hidden(self, tokens: Tensor) -> Tensor:
+        return self.trunk.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
+
+    def _mtp_hidden(self, hidden: Tensor, tokens: Tensor, reach: Reach) -> Iterator[Tensor]:
+        """[B, S, H] normed hidden states of depth 1, 2, ...; at place i of depth k stands the state that predicts x_{i+k+1}."""
+        embeddings = self.trunk.get_input_embeddings()(tokens)
+        if reach == "heads":
+            hidden, embeddings = hidden.detach(), embeddings.detach()
+        block_inputs = self._block_inputs(hidden)
+        for k, depth in enumerate(self.mtp, start=1):
+            # The last k places wrap around; no response token is predicted from them, and attention is causal.
+            ahead = embeddings.roll(-k, dims=1)
+            if reach == "trunk":
+                own = {name: parameter.detach() for name, parameter in depth.named_parameters()}
+                hidden = torch.func.functional_call(depth, own, (hidden, ahead), block_inputs)
+                norm_weight = {name: parameter.detach() for name, parameter in depth.norm.named_parameters()}
+                yield torch.func.functional_call(depth.norm, norm_weight, (hidden,))
+            else:
+                hidden = depth(hidden, ahead, **block_inputs)
+                yield depth.norm(hidden)
+
+    def _block_inputs(self, hidden: Tensor) -> dict[str, Any]:
+        decoder = self.trunk.get_decoder()
+        position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
+        mask = create_causal_mask(
+            config=self.trunk.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None, position_ids=position_ids
+        )
+        return {
+            "attention_mask": mask,
+            "position_ids": position_ids,
+            "position_embeddings": decoder.rotary_emb(hidden, position_ids),
+        }
+
+
+def _places(batch: Sequences) -> Tensor:
+    """[B, T] place of each response token in its whole sequence."""
+    return batch.prompt_lengths[:, None] + torch.arange(batch.mask.shape[1], device=batch.mask.device)
+
+
+def _gather(values: Tensor, places: Tensor) -> Tensor:
+    """[B, T, ...] values [B, S, ...] at the places; places outside the sequence are masked by the caller."""
+    rows = torch.arange(values.shape[0], device=values.device)[:, None]
+    return values[rows, places.clamp(0, values.shape[1] - 1)]
+
+
+def _at(
+    hidden: Tensor, batch: Sequences, sources: Tensor, mask: Tensor, lm_head: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-probs and entropies [B, T] of the response tokens from hidden states at `sources`; 0 where the mask is false."""
+    targets = _gather(batch.tokens, _places(batch))[mask]
+    counted = token_log_probs(_gather(hidden, sources)[mask], lm_head, targets, temperature)
+    zeros = torch.zeros(mask.shape, device=hidden.device)
+    return zeros.masked_scatter(mask, counted.log_probs), zeros.masked_scatter(mask, counted.entropy)

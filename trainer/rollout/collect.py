@@ -1,0 +1,151 @@
+"""One step's experience: sample groups of responses, verify them, turn rewards into group advantages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from trainer.config import Reward, RunConfig
+from trainer.models.joint import Sequences
+from trainer.objectives import group_advantages, overlong_penalty
+from trainer.rollout.engine import Engine, Response, Sampling
+from trainer.rollout.prompts import Prompt
+from trainer.seeds import derive
+from trainer.tasks import Grade, Grader
+
+
+@dataclass(frozen=True)
+class Experience:
+    """B = prompts x samples sequences, the samples of a prompt side by side."""
+
+    prompts: list[Prompt]
+    """One per prompt."""
+    responses: list[Response]
+    """[B]"""
+    completions: list[str]
+    """[B] the responses as text."""
+    grades: list[Grade]
+    """[B]"""
+    sequences: Sequences
+    rewards: Tensor
+    """[B]"""
+    advantages: Tensor
+    """[B]"""
+    engine_log_probs: Tensor
+    """[B, T] as the engine reported them; 0 outside the mask."""
+
+    @property
+    def samples(self) -> int:
+        """Responses per prompt."""
+        return len(self.responses) // len(self.prompts)
+
+    def metrics(self) -> dict[str, float]:
+        """Step-level metrics of rewards and lengths."""
+        lengths = torch.tensor([float(len(response.tokens)) for response in self.responses])
+        groups = self.rewards.view(len(self.prompts), -1)
+        return {
+            "reward/mean": self.rewards.mean().item(),
+            "reward/accuracy": sum(grade.correct for grade in self.grades) / len(self.grades),
+            "reward/zero_variance_fraction": (groups.amax(1) == groups.amin(1)).float().mean().item(),
+            "rollout/length_mean": lengths.mean().item(),
+            "rollout/length_max": lengths.max().item(),
+            "rollout/truncated_fraction": sum(response.truncated for response in self.responses) / len(self.responses),
+        }
+
+    def logged(self, prompts: int) -> list[dict[str, Any]]:
+        """The completions of the first prompts, as the `completions` event holds them."""
+        return [
+            {
+                "prompt_id": self.prompts[row // self.samples].item.id,
+                "sample": row % self.samples,
+                "problem": self.prompts[row // self.samples].item.problem,
+                "answer": self.prompts[row // self.samples].item.answer,
+                "completion": self.completions[row],
+                "reward": self.rewards[row].item(),
+                "advantage": self.advantages[row].item(),
+                "correct": self.grades[row].correct,
+                "extracted": self.grades[row].extracted,
+                "reason": self.grades[row].reason,
+                "tokens": len(self.responses[row].tokens),
+                "truncated": self.responses[row].truncated,
+            }
+            for row in range(min(prompts, len(self.prompts)) * self.samples)
+        ]
+
+
+def sample_responses(
+    engine: Engine, prompts: Sequence[Prompt], config: RunConfig, step: int
+) -> list[Response]:
+    """The step's responses, the samples of a prompt side by side."""
+    sampling = Sampling(
+        samples=config.rollout.samples_per_prompt,
+        max_tokens=config.rollout.max_response_tokens,
+        temperature=config.rollout.temperature,
+        top_p=1.0,  # training samples from the policy itself, which its log-probs belong to
+        seed=derive(config.seed, "rollout", step),
+    )
+    groups = engine.generate([prompt.tokens for prompt in prompts], sampling)
+    return [response for group in groups for response in group]
+
+
+def grade_responses(
+    prompts: list[Prompt],
+    responses: list[Response],
+    tokenizer: PreTrainedTokenizerBase,
+    grader: Grader,
+    config: RunConfig,
+    device: torch.device,
+) -> Experience:
+    """Verify the responses and make the batch that the update phase trains on."""
+    samples = config.rollout.samples_per_prompt
+    completions = decode(tokenizer, responses)
+    golds = [prompt.item for prompt in prompts for _ in range(samples)]
+    grades = grader.grade_many(list(zip(completions, golds, strict=True)))
+    rewards = reward(grades, responses, config.reward, config.rollout.max_response_tokens)
+    groups = torch.arange(len(prompts)).repeat_interleave(samples)
+    sequences, engine_log_probs = pack(prompts, responses, device)
+    return Experience(
+        prompts=prompts,
+        responses=responses,
+        completions=completions,
+        grades=grades,
+        sequences=sequences,
+        rewards=rewards,
+        advantages=group_advantages(rewards, groups),
+        engine_log_probs=engine_log_probs,
+    )
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Response]) -> list[str]:
+    """Responses as text, without special tokens."""
+    return tokenizer.batch_decode([response.tokens for response in responses], skip_special_tokens=True)
+
+
+def reward(grades: list[Grade], responses: list[Response], settings: Reward, max_tokens: int) -> Tensor:
+    """[B] reward of each response: right or wrong, plus the soft overlong punishment where it is on."""
+    rewards = torch.tensor([settings.correct if grade.correct else settings.incorrect for grade in grades])
+    if settings.overlong_buffer:
+        lengths = torch.tensor([len(response.tokens) for response in responses])
+        rewards = rewards + overlong_penalty(lengths, max_tokens, settings.overlong_buffer, settings.overlong_factor)
+    return rewards
+
+
+def pack(prompts: list[Prompt], responses: list[Response], device: torch.device) -> tuple[Sequences, Tensor]:
+    """Prompt, response and padding in rows, and the engine's log-probs [B, T]."""
+    samples = len(responses) // len(prompts)
+    whole = [prompts[row // samples].tokens + response.tokens for row, response in enumerate(responses)]
+    width, longest = max(map(len, whole)), max(len(response.tokens) for response in responses)
+    tokens = torch.zeros(len(whole), width, dtype=torch.long)
+    mask = torch.zeros(len(whole), longest, dtype=torch.bool)
+    log_probs = torch.zeros(len(whole), longest)
+    for row, (sequence, response) in enumerate(zip(whole, responses, strict=True)):
+        tokens[row, : len(sequence)] = torch.tensor(sequence)
+        mask[row, : len(response.tokens)] = True
+        log_probs[row, : len(response.tokens)] = torch.tensor(response.log_probs)
+    lengths = torch.tensor([len(prompt.tokens) for prompt in prompts]).repeat_interleave(samples)
+    return Sequences(tokens.to(device), lengths.to(device), mask.to(device)), log_probs.to(device)

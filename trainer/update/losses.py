@@ -1,0 +1,86 @@
+"""Which losses a configuration has, and where the gradient of each may go.
+
+    policy loss of the main head   -> trunk
+    the regime's MTP loss          -> trunk and heads, or only the trunk where the heads learn otherwise
+    detached cross-entropy         -> the heads' own parameters only (regime detach, or mtp.head_loss ce)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainer.config import RunConfig
+from trainer.models.joint import Predictions, Reach
+from trainer.objectives.algorithms import policy_loss
+from trainer.objectives.regimes import cross_entropy, trunk_loss
+from trainer.update.minibatch import MiniBatch
+
+
+def reaches(config: RunConfig) -> tuple[Reach, ...]:
+    """The MTP forward passes that a configuration needs; the first is the one that is measured."""
+    if config.regime.kind == "off":
+        return ()
+    if config.regime.kind == "detach":
+        return ("heads",)
+    per_head_loss: dict[str, tuple[Reach, ...]] = {"regime": ("all",), "ce": ("trunk", "heads"), "none": ("trunk",)}
+    return per_head_loss[config.mtp.head_loss]
+
+
+def trains_heads(config: RunConfig) -> bool:
+    """Whether the heads' own parameters learn at all."""
+    return config.regime.kind != "off" and config.mtp.head_loss != "none"
+
+
+class LossParts(NamedTuple):
+    """Scalars with gradient; their sum is minimised."""
+
+    policy: Tensor
+    regime: Tensor
+    heads: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+        return self.policy + self.regime + self.heads
+
+
+class Losses:
+    """The losses of one configuration, as functions of a (micro-)batch and what the model predicts for it."""
+
+    def __init__(self, config: RunConfig):
+        self.policy_loss = partial(policy_loss, config.algorithm.kind, **config.algorithm.model_dump(exclude={"kind"}))
+        self._regime_loss = trunk_loss(config.regime)
+        self._head_scale = config.mtp.head_loss_scale
+        self._reaches = reaches(config)
+
+    def __call__(self, batch: MiniBatch, predictions: Predictions, coefficients: Tensor) -> LossParts:
+        """The batch's share of each loss; depths count 1 / K each.
+
+        Args:
+            batch: a mini-batch, or a micro-batch cut from it.
+            predictions: the model's, with gradient, for the reaches of the configuration.
+            coefficients: [K] lambda per depth.
+        """
+        policy = self.main(batch, predictions.log_probs)
+        regime = heads = policy.new_zeros(())
+        if self._regime_loss is not None:
+            depths = batch.depths(predictions.mtp_log_probs[self._reaches[0]])
+            weighed = [
+                self._regime_loss(depth, self.policy_loss, coefficient.to(policy))
+                for depth, coefficient in zip(depths, coefficients, strict=True)
+            ]
+            regime = torch.stack(weighed).mean()
+        if "heads" in self._reaches:
+            depths = batch.depths(predictions.mtp_log_probs["heads"])
+            heads = self._head_scale * torch.stack([cross_entropy(depth) for depth in depths]).mean()
+        return LossParts(policy, regime, heads)
+
+    def main(self, batch: MiniBatch, log_probs: Tensor) -> Tensor:
+        """The batch's share of the main head's policy loss."""
+        return self.policy_loss(
+            log_probs, batch.old.main, batch.advantages, batch.sequences.mask, weights=batch.weights
+        )

@@ -1,0 +1,98 @@
+"""What is measured of a mini-batch while it is used: nothing here changes the update."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainer.config import Occ, RunConfig
+from trainer.models.joint import Predictions
+from trainer.objectives.coefficient import Sums, calibration_sums, gain
+from trainer.objectives.regimes import cross_entropy
+from trainer.update.losses import LossParts, Losses
+from trainer.update.minibatch import MiniBatch
+
+Metrics = dict[str, float]
+
+
+class References:
+    """Calibration sums per depth, measured from both references."""
+
+    def __init__(self, config: RunConfig):
+        regime = config.regime
+        self.eps = regime.eps if isinstance(regime, Occ) else 1e-8
+        self.lambda_plus = regime.lambda_plus if isinstance(regime, Occ) else 1.0
+        self.estimator = regime.estimator if isinstance(regime, Occ) else "ratio_of_sums"
+        self.used = regime.reference if isinstance(regime, Occ) else "main"
+        """The reference whose c_hat and v2_hat are logged, and that the regime uses."""
+
+    def measure(self, batch: MiniBatch, log_probs: Tensor, mtp_log_probs: Tensor) -> dict[str, list[Sums]]:
+        """The batch's sums under "main" and "own", one per depth.
+
+        Args:
+            batch: a mini-batch, or a micro-batch cut from it.
+            log_probs: [B, T] main head, current parameters.
+            mtp_log_probs: [K, B, T] MTP heads, current parameters.
+        """
+        d_rl = log_probs - batch.old.main
+        before = {"main": [batch.old.main] * len(mtp_log_probs), "own": list(batch.old.mtp)}
+        return {
+            reference: [
+                calibration_sums(d_rl, now - start, mask, self.eps)
+                for now, start, mask in zip(mtp_log_probs, starts, batch.depth_masks, strict=True)
+            ]
+            for reference, starts in before.items()
+        }
+
+    def metrics(self, sums: dict[str, list[Sums]], coefficients: list[float] | None) -> Metrics:
+        """c_hat, v2_hat, the coefficient that each reference would give, and the predicted gain at the one used.
+
+        Args:
+            sums: of the whole mini-batch, per reference and depth.
+            coefficients: lambda per depth; None where the regime has none.
+        """
+        metrics: Metrics = {}
+        for k, used in enumerate(sums[self.used]):
+            prefix = "mtp/" if k == 0 else f"mtp/depth_{k + 1}/"
+            metrics[f"{prefix}c_hat"], metrics[f"{prefix}v2_hat"] = float(used.c_hat), float(used.v2_hat)
+            for reference, depths in sums.items():
+                would_be = depths[k].coefficient(self.estimator, self.lambda_plus, self.eps)
+                metrics[f"{prefix}coefficient_{reference}"] = float(would_be)
+            if coefficients is not None:
+                metrics[f"{prefix}coefficient"] = coefficients[k]
+                metrics[f"{prefix}gain"] = gain(coefficients[k], float(used.c_hat), float(used.v2_hat), self.lambda_plus)
+        return metrics
+
+
+def add_sums(total: dict[str, list[Sums]] | None, more: dict[str, list[Sums]]) -> dict[str, list[Sums]]:
+    """Sums of one micro-batch added to those of the ones before."""
+    if total is None:
+        return more
+    return {
+        name: [mine.plus(theirs) for mine, theirs in zip(depths, more[name], strict=True)]
+        for name, depths in total.items()
+    }
+
+
+def share(losses: Losses, batch: MiniBatch, predictions: Predictions, parts: LossParts) -> Metrics:
+    """What a micro-batch adds to its mini-batch's metrics: shares add up to means over the whole mini-batch's tokens."""
+    mask = batch.sequences.mask
+    log_ratio = torch.where(mask, predictions.log_probs.detach() - batch.old.main, 0.0)
+    metrics = {
+        "policy/loss": parts.policy.item(),
+        "policy/entropy": predictions.entropy.sum().item() / batch.tokens,
+        "policy/approx_kl": (log_ratio.exp() - 1 - log_ratio).sum().item() / batch.tokens,
+        "policy/clip_fraction": _clipped(losses, batch, predictions.log_probs) / batch.tokens,
+    }
+    for mtp_log_probs in list(predictions.mtp_log_probs.values())[:1]:
+        metrics["mtp/trunk_loss"] = parts.regime.item()
+        for k, depth in enumerate(batch.depths(mtp_log_probs.detach())):
+            metrics["mtp/loss" if k == 0 else f"mtp/depth_{k + 1}/loss"] = cross_entropy(depth).item()
+    return metrics
+
+
+def _clipped(losses: Losses, batch: MiniBatch, log_probs: Tensor) -> int:
+    """Counted tokens that clipping leaves without gradient although their advantage is not 0, whatever the algorithm's clip."""
+    leaf = log_probs.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(losses.main(batch, leaf), leaf)
+    return int(((gradient == 0) & batch.sequences.mask & (batch.advantages != 0)[:, None]).sum())

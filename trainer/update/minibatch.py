@@ -1,0 +1,93 @@
+"""A mini-batch, with everything that must be known of the whole before it is cut into micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainer.models.joint import JointModel, Sequences
+from trainer.objectives.reduction import Reduction, token_mean
+from trainer.objectives.regimes import MtpBatch
+
+
+class OldLogProbs(NamedTuple):
+    """Log-probs under the parameters that started the phase."""
+
+    main: Tensor
+    """[B, T]"""
+    mtp: Tensor
+    """[K, B, T]; K is 0 in regime off."""
+
+
+class MiniBatch(NamedTuple):
+    """Some sequences of a phase. Weights and totals are those of the whole mini-batch, also in a micro-batch cut from it."""
+
+    sequences: Sequences
+    advantages: Tensor
+    """[B]"""
+    old: OldLogProbs
+    weights: Tensor
+    """[B, T] the algorithm's reduction."""
+    depth_masks: Tensor
+    """[K, B, T] response tokens that each depth predicts."""
+    depth_weights: Tensor
+    """[K, B, T] the algorithm's reduction over each depth's tokens."""
+    depth_token_weights: Tensor
+    """[K, B, T] token mean over each depth's tokens."""
+    tokens: int
+    """Counted response tokens of the whole mini-batch."""
+
+    @classmethod
+    def of(
+        cls, sequences: Sequences, advantages: Tensor, old: OldLogProbs, joint: JointModel, reduction: Reduction
+    ) -> MiniBatch:
+        """A whole mini-batch."""
+        masks = joint.depth_masks(sequences)[: len(old.mtp)]
+        return cls(
+            sequences=sequences,
+            advantages=advantages,
+            old=old,
+            weights=reduction(sequences.mask),
+            depth_masks=masks,
+            depth_weights=_stacked(reduction, masks),
+            depth_token_weights=_stacked(token_mean, masks),
+            tokens=int(sequences.mask.sum()),
+        )
+
+    def pieces(self, size: int | None) -> Iterator[MiniBatch]:
+        """Micro-batches of at most `size` sequences; None: the whole."""
+        count = len(self.advantages)
+        for start in range(0, count, size or count):
+            rows = slice(start, start + (size or count))
+            yield MiniBatch(
+                sequences=self.sequences.rows(rows),
+                advantages=self.advantages[rows],
+                old=OldLogProbs(self.old.main[rows], self.old.mtp[:, rows]),
+                weights=self.weights[rows],
+                depth_masks=self.depth_masks[:, rows],
+                depth_weights=self.depth_weights[:, rows],
+                depth_token_weights=self.depth_token_weights[:, rows],
+                tokens=self.tokens,
+            )
+
+    def depths(self, mtp_log_probs: Tensor) -> list[MtpBatch]:
+        """What each depth's loss is made of, given its log-probs [K, B, T]."""
+        return [
+            MtpBatch(
+                mtp_log_probs=mtp_log_probs[k],
+                old_log_probs=self.old.main,
+                old_mtp_log_probs=self.old.mtp[k],
+                advantages=self.advantages,
+                mask=self.depth_masks[k],
+                weights=self.depth_weights[k],
+                token_weights=self.depth_token_weights[k],
+            )
+            for k in range(len(self.depth_masks))
+        ]
+
+
+def _stacked(reduction: Reduction, masks: Tensor) -> Tensor:
+    return torch.stack([reduction(mask) for mask in masks]) if len(masks) else masks.double()
