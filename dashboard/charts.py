@@ -1,0 +1,244 @@
+"""Charts as pure functions: data in, Plotly figure out. No Streamlit, no store.
+
+Backgrounds are transparent and axis colours are left to the page's theme, so that one figure serves light and dark. Lines are
+SVG (`go.Scatter`): browsers allow only a handful of WebGL canvases per page. `uirevision` keeps a zoom while new points arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import plotly.graph_objects as go
+
+HEIGHT = 270
+MUTED = "#8A8794"
+_FIFTH = 0.2
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: its points, how it looks, and, where given, an interval around each point."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str
+    dash: str = "solid"
+    opacity: float = 1.0
+    width: float = 1.8
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    mode: Literal["lines", "lines+markers", "markers"] = "lines"
+    in_legend: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of an interval plot; values are shares, such as 0.42."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    colour: str
+
+
+def lines(
+    title: str,
+    data: Sequence[Line],
+    *,
+    y_title: str = "",
+    log: bool = False,
+    clip: Sequence[float] | None = None,
+    from_zero: bool = False,
+    y_format: str = "",
+    note: str = "",
+    height: int = HEIGHT,
+) -> go.Figure:
+    """Lines over training steps. `log` needs `can_be_log`; `from_zero` keeps 0 in sight; `clip` are the bounds [low, high] of the value; `note` stands behind the title."""
+    figure = go.Figure()
+    for line in data:
+        if line.low is not None and line.high is not None:
+            figure.add_trace(_band(line))
+        figure.add_trace(_trace(line, y_format, log))
+    if clip is not None:
+        _draw_clip(
+            figure, clip, highest=max((value for line in data for value in line.y if value == value), default=0.0)
+        )
+    _dress(figure, _with_note(title, note), height=height, legend=sum(line.in_legend for line in data) > 1)
+    figure.update_xaxes(title="step", rangemode="tozero")
+    figure.update_yaxes(title=y_title or None, type="log" if log else "linear", tickformat=y_format or None)
+    if from_zero and not log:
+        figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def stacked(title: str, data: Sequence[Line], *, y_title: str, height: int = HEIGHT) -> go.Figure:
+    """Parts of a whole, stacked as areas over training steps. All lines share their x."""
+    figure = go.Figure()
+    for line in data:
+        figure.add_trace(
+            go.Scatter(
+                x=list(line.x),
+                y=list(line.y),
+                name=line.name,
+                mode="lines",
+                stackgroup="parts",
+                line={"color": line.colour, "width": 0.8},
+                hovertemplate="%{y:.3g} s",
+            )
+        )
+    _dress(figure, title, height=height, legend=len(data) > 1)
+    figure.update_xaxes(title="step")
+    figure.update_yaxes(title=y_title, rangemode="tozero")
+    return figure
+
+
+def intervals(title: str, rows: Sequence[Row], *, difference: bool = False) -> go.Figure:
+    """Shares with their intervals, one row each, the first on top; for a difference with a line at 0."""
+    figure = go.Figure()
+    sign = "+" if difference else ""
+    for row in rows:
+        figure.add_trace(
+            go.Scatter(
+                x=[row.value],
+                y=[row.label],
+                mode="markers",
+                marker={"color": row.colour, "size": 11},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [row.high - row.value],
+                    "arrayminus": [row.value - row.low],
+                    "color": row.colour,
+                    "thickness": 2.2,
+                    "width": 6,
+                },
+                hovertemplate=f"%{{x:{sign}.1%}}, interval {row.low:{sign}.1%} to {row.high:{sign}.1%}<extra></extra>",
+            )
+        )
+    _dress(figure, title, height=100 + 42 * len(rows), legend=False)
+    if difference:
+        figure.add_vline(x=0, line={"color": MUTED, "width": 1, "dash": "dot"})
+    figure.update_layout(hovermode="closest")
+    figure.update_xaxes(tickformat=f"{sign}.0%", showgrid=True)
+    labels = [row.label for row in rows]
+    figure.update_yaxes(
+        categoryorder="array",
+        categoryarray=labels[::-1],
+        range=[-0.6, len(rows) - 0.4],
+        showgrid=False,
+        automargin=True,
+    )
+    return figure
+
+
+def can_be_log(data: Sequence[Line]) -> bool:
+    """A logarithmic axis makes sense: no value is negative and some are above 0. Zeros have no place on it and are left out."""
+    values = [value for line in data for value in line.y if value == value]
+    return bool(values) and min(values) >= 0 and max(values) > 0
+
+
+def positions(steps: Sequence[int], mini_batches: Sequence[int], per_step: int) -> list[float]:
+    """Where each value stands on the step axis: mini-batch i of n of step s at s - 1 + (i + 1) / n, so that the last one stands at s.
+
+    Step-level values (mini-batch -1) stand at their step.
+    """
+    return [
+        step if mini_batch < 0 else step - 1 + (mini_batch + 1) / per_step
+        for step, mini_batch in zip(steps, mini_batches, strict=True)
+    ]
+
+
+def trailing_mean(x: Sequence[float], y: Sequence[float], window: float) -> list[float]:
+    """For each point the mean of the finite points whose x lies in (x - window, x]; NaN where there is none."""
+    result, start, total, count = [], 0, 0.0, 0
+    finite = [value if value - value == 0 else None for value in y]
+    for position, value in zip(x, finite, strict=True):
+        if value is not None:
+            total, count = total + value, count + 1
+        while x[start] <= position - window:
+            leaving = finite[start]
+            if leaving is not None:
+                total, count = total - leaving, count - 1
+            start += 1
+        result.append(total / count if count else float("nan"))
+    return result
+
+
+def _draw_clip(figure: go.Figure, clip: Sequence[float], highest: float) -> None:
+    """Draw the bounds, and keep them in sight unless that would press the values flat."""
+    low, high = clip
+    for bound in clip:
+        figure.add_hline(
+            y=bound,
+            line={"color": MUTED, "width": 1, "dash": "dot"},
+            annotation={"text": f"clip {bound:g}", "font": {"size": 11, "color": MUTED}},
+            annotation_position="top right" if bound == high else "bottom right",
+        )
+    if highest > low + _FIFTH * (high - low):
+        # Room beyond the bounds shows that a value lies on one, and holds the labels.
+        figure.update_yaxes(range=(low - 0.14 * (high - low), high + 0.14 * (high - low)))
+
+
+def _trace(line: Line, y_format: str, log: bool) -> go.Scatter:
+    return go.Scatter(
+        x=list(line.x),
+        y=[None if log and value <= 0 else value for value in line.y],
+        name=line.name,
+        mode="lines+markers" if line.mode == "lines" and len(line.x) == 1 else line.mode,
+        line={"color": line.colour, "width": line.width, "dash": line.dash},
+        marker={"size": 3.5 if line.mode == "markers" else 6},
+        opacity=line.opacity,
+        showlegend=line.in_legend,
+        hovertemplate=f"%{{y:{y_format or '.4g'}}}",
+    )
+
+
+def _band(line: Line) -> go.Scatter:
+    low, high = list(line.low or ()), list(line.high or ())
+    return go.Scatter(
+        x=[*line.x, *reversed(line.x)],
+        y=[*high, *reversed(low)],
+        mode="lines",
+        fill="toself",
+        fillcolor=_translucent(line.colour, 0.18),
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        name=f"{line.name}, 95 % interval",
+    )
+
+
+def _with_note(title: str, note: str) -> str:
+    return f'{title}<span style="font-size:12px;font-weight:normal;opacity:0.65">  {note}</span>' if note else title
+
+
+def _translucent(colour: str, alpha: float) -> str:
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {alpha})"
+
+
+def _dress(figure: go.Figure, title: str, *, height: int, legend: bool) -> None:
+    figure.update_layout(
+        title={
+            "text": title,
+            "font": {"size": 15},
+            "x": 0,
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "top",
+            "yref": "container",
+            "pad": {"t": 6},
+        },
+        height=height,
+        margin={"l": 8, "r": 8, "t": 58 if legend else 38, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hovermode="x unified",
+        showlegend=legend,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": None},
+        uirevision="kept",
+    )

@@ -1,0 +1,175 @@
+"""Pieces of HTML as pure functions: what Streamlit's own elements cannot draw (a table with dots, bars and links).
+
+Everything that comes from data is escaped here. Colours of text and borders derive from the page's own text colour, so that
+one markup serves light and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+
+from dashboard import palette
+
+STYLE = """<style>
+[data-testid="stMainBlockContainer"] { padding-top: 4.2rem; padding-bottom: 3rem; }
+[data-testid="stMainBlockContainer"] h1 { font-size: 2.1rem; padding: 0.3rem 0 0.6rem; }
+@media (min-width: 900px) { .st-key-launch-panel { position: sticky; top: 4.2rem; } }
+.m-scroll { overflow-x: auto; }
+.m-table { width: 100%; border-collapse: collapse; font-size: 0.93rem; font-variant-numeric: tabular-nums; }
+.m-table th { text-align: left; font-weight: 600; font-size: 0.8rem; opacity: 0.68; padding: 0.45rem 0.6rem; white-space: nowrap;
+  border-bottom: 1px solid color-mix(in srgb, currentColor 26%, transparent); }
+.m-table td { padding: 0.55rem 0.6rem; vertical-align: middle; border-bottom: 1px solid color-mix(in srgb, currentColor 11%, transparent); }
+.m-table tbody tr:hover { background: color-mix(in srgb, currentColor 5%, transparent); }
+.m-table .m-number { text-align: right; white-space: nowrap; }
+.m-table .m-short { white-space: nowrap; }
+.m-table a { color: inherit; font-weight: 600; display: inline-block; max-width: 17rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+  vertical-align: bottom; text-decoration-color: color-mix(in srgb, currentColor 30%, transparent); text-underline-offset: 3px; }
+.m-table a:hover, .m-table a:focus-visible { text-decoration-color: currentColor; }
+.m-sub { font-size: 0.8rem; opacity: 0.68; }
+.m-mark { display: inline-flex; align-items: center; gap: 0.45em; white-space: nowrap; }
+.m-dot, .m-square { flex: none; width: 0.62em; height: 0.62em; background: var(--m); border-radius: 50%; }
+.m-square { border-radius: 2px; width: 0.7em; height: 0.7em; }
+.m-live { box-shadow: 0 0 0 3px color-mix(in srgb, var(--m) 26%, transparent); }
+.m-bar { height: 6px; min-width: 5rem; border-radius: 3px; background: color-mix(in srgb, currentColor 13%, transparent); overflow: hidden; margin-top: 4px; }
+.m-bar > i { display: block; height: 100%; border-radius: 3px; background: var(--m); }
+.m-tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(6.1rem, 1fr)); gap: 0.55rem; margin-top: 0.7rem; }
+.m-tile { padding: 0.45rem 0.65rem; border: 1px solid color-mix(in srgb, currentColor 14%, transparent); border-radius: 0.5rem; }
+.m-value { font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.m-head { display: flex; flex-wrap: wrap; gap: 0.35rem 1.4rem; align-items: center; }
+.m-text { white-space: pre-wrap; overflow-wrap: anywhere; font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
+  font-size: 0.83rem; line-height: 1.45; max-height: 16rem; overflow-y: auto; margin: 0; }
+.m-box { padding: 0.6rem 0.8rem; border-radius: 0.5rem; background: color-mix(in srgb, currentColor 5%, transparent); }
+.m-log { display: flex; flex-direction: column-reverse; max-height: 34rem; overflow-y: auto; }
+.m-log .m-text { max-height: none; overflow: visible; }
+@media (max-width: 1000px) { .m-wide { display: none; } }
+</style>"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: right-aligned if it holds numbers, left out on narrow screens if `wide`."""
+
+    title: str
+    number: bool = False
+    wide: bool = False
+
+    @property
+    def classes(self) -> str:
+        """CSS classes of its cells."""
+        return " ".join(name for name, wanted in (("m-number", self.number), ("m-wide", self.wide)) if wanted)
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: str) -> str:
+    """A table whose cells are markup already; `label` names it for screen readers."""
+    head = "".join(f'<th scope="col" class="{column.classes}">{escape(column.title)}</th>' for column in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td class="{column.classes}">{cell}</td>' for column, cell in zip(columns, row, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="m-scroll"><table class="m-table" aria-label="{escape(label)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def text(value: str, *, sub: str = "") -> str:
+    """Plain text, with a second, quieter line below it where given."""
+    return escape(value) + (f'<div class="m-sub">{escape(sub)}</div>' if sub else "")
+
+
+def link(label: str, address: str, *, sub: str = "") -> str:
+    """A link inside the application."""
+    below = f'<div class="m-sub">{escape(sub)}</div>' if sub else ""
+    return f'<a href="{escape(address)}" target="_self" title="{escape(label)}">{escape(label)}</a>{below}'
+
+
+def status(name: str, *, note: str = "", live: bool = False) -> str:
+    """A status with its dot; `note` (the reason) on a second line."""
+    dot = f'<i class="m-dot{" m-live" if live else ""}" style="--m:{palette.status_colour(name)}"></i>'
+    below = f'<div class="m-sub">{escape(note)}</div>' if note else ""
+    return f'<span class="m-mark">{dot}{escape(name)}</span>{below}'
+
+
+def regime(name: str) -> str:
+    """A regime with a square in its colour."""
+    return (
+        f'<span class="m-mark"><i class="m-square" style="--m:{palette.regime_colour(name)}"></i>{escape(name)}</span>'
+    )
+
+
+def progress(step: int, total: int, colour: str) -> str:
+    """'40 / 120' over a bar."""
+    share = 100 * min(max(step / total, 0), 1) if total > 0 else 0
+    return (
+        f'<span>{step:,} / {total:,}</span><div class="m-bar" role="progressbar" aria-label="step {step} of {total}" '
+        f'aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100"><i style="--m:{colour};width:{share:.1f}%"></i></div>'
+    )
+
+
+def verbatim(value: str) -> str:
+    """Text exactly as it is: line ends and spaces kept, scrolling when long."""
+    return f'<pre class="m-text" tabindex="0">{escape(value)}</pre>'
+
+
+def log(value: str) -> str:
+    """The end of a log, scrolled to its last line and staying there while it grows."""
+    return f'<div class="m-box m-log" tabindex="0" role="log" aria-label="Log"><pre class="m-text">{escape(value)}</pre></div>'
+
+
+def tiles(items: Iterable[tuple[str, str, str]]) -> str:
+    """The newest numbers side by side, as (label, value, what it is of)."""
+    return (
+        '<div class="m-tiles">'
+        + "".join(
+            f'<div class="m-tile"><div class="m-sub">{escape(label)}</div><div class="m-value">{escape(value)}</div><div class="m-sub">{escape(sub)}</div></div>'
+            for label, value, sub in items
+        )
+        + "</div>"
+    )
+
+
+def grade(correct: bool, why: str) -> str:
+    """Right or wrong, in a word and not by colour alone, and why."""
+    mark, word = ("✓", "right") if correct else ("✗", "wrong")
+    colour = palette.STATUSES["running" if correct else "failed"]
+    return (
+        f'<span class="m-mark"><b style="color:{colour}">{mark}</b>{word}</span><div class="m-sub">{escape(why)}</div>'
+    )
+
+
+def event(name: str, severity: str) -> str:
+    """What happened, with a dot where it is a warning or an error."""
+    colour = {"warning": palette.STATUSES["stopping"], "error": palette.STATUSES["failed"]}.get(severity)
+    return (
+        f'<span class="m-mark"><i class="m-dot" style="--m:{colour}"></i>{escape(name)} ({escape(severity)})</span>'
+        if colour
+        else escape(name)
+    )
+
+
+def when(seconds: float, words: str) -> str:
+    """A moment in words, with the exact time (UTC) on hovering."""
+    exact = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f'<time title="{exact}" style="white-space:nowrap">{escape(words)}</time>'
+
+
+_STROKES = {
+    "solid": (44,),
+    "dash": (9, 5),
+    "dot": (3, 4),
+    "dashdot": (9, 4, 3, 4),
+    "longdash": (15, 5),
+    "longdashdot": (15, 4, 3, 4),
+}
+
+
+def line(colour: str, dash: str) -> str:
+    """A piece of a chart's line, as a legend shows it."""
+    stops, position = [], 0
+    for index, length in enumerate(_STROKES[dash]):
+        stops.append(f"{'transparent' if index % 2 else colour} {position}px {position + length}px")
+        position += length
+    gradient = f"repeating-linear-gradient(90deg, {', '.join(stops)})"
+    return f'<span role="img" aria-label="{dash} line" style="display:inline-block;width:44px;height:3px;vertical-align:middle;background:{gradient}"></span>'

@@ -1,0 +1,37 @@
+"""The pages and their addresses; the only place that knows both, so that a link and the menu cannot disagree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+_PAGES = Path(__file__).parent / "pages"
+
+
+def runs() -> StreamlitPage:
+    """What is running, how far and how it goes."""
+    return st.Page(_PAGES / "runs.py", title="Runs", icon=":material/table_rows:", default=True)
+
+
+def new_run() -> StreamlitPage:
+    """Configure and launch."""
+    return st.Page(_PAGES / "new_run.py", title="New run", icon=":material/add_circle:", url_path="new")
+
+
+def run() -> StreamlitPage:
+    """One run, at `/run?run=ID`. Not in the menu: a run is reached from a list or a shared address."""
+    return st.Page(_PAGES / "run.py", title="Run", icon=":material/show_chart:", url_path="run", visibility="hidden")
+
+
+def compare() -> StreamlitPage:
+    """Several runs on one axis, at `/compare?runs=1&runs=2`."""
+    return st.Page(_PAGES / "compare.py", title="Compare", icon=":material/stacked_line_chart:", url_path="compare")
+
+
+def leaderboard() -> StreamlitPage:
+    """Regimes and algorithms on held-out problems."""
+    return st.Page(
+        _PAGES / "leaderboard.py", title="Leaderboard", icon=":material/leaderboard:", url_path="leaderboard"
+    )

@@ -1,0 +1,211 @@
+"""New run: a form made from the schema that the trainer validates with, and the command that does the same."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from backend import runs, settings
+from dashboard import fields, forms, markup, navigation, store, words
+from trainer.config import RunConfig, dump, parse, resolve
+from trainer.errors import ConfigError, Problem
+from trainer.presets import Preset, presets
+
+_FIRST_PRESET = "demo/occ-calibrated"
+_PRESET, _SEEDS, _EXPERIMENT = "form:preset", "form:seeds", "form:experiment"
+_OUTCOME = "form:outcome"
+_COLLAPSED = {
+    "rollout": "Rollout",
+    "reward": "Reward",
+    "update": "Update",
+    "optimizer": "Optimiser",
+    "evaluation": "Evaluation",
+    "checkpoint": "Checkpoints",
+    "logging": "Logged completions",
+}
+
+
+def main() -> None:
+    """Draw the page."""
+    available = presets()
+    if _PRESET not in st.session_state:
+        st.session_state[_PRESET], st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = (
+            _FIRST_PRESET,
+            "0",
+            "default",
+        )
+        fields.load(forms.texts_of(available[_FIRST_PRESET].values))
+    texts = fields.texts()
+    preset = available[st.session_state[_PRESET]]
+    config, problems = _judged(texts)
+
+    st.title("New run")
+    form, side = st.columns([3, 2], gap="large")
+    with form:
+        _form(available, preset, texts, problems)
+    with side, st.container(key="launch-panel"):
+        _side(preset, texts, config, problems)
+
+
+def _judged(texts: dict[str, str]) -> tuple[RunConfig | None, dict[str, list[str]]]:
+    """The configuration, if every value is good; and what is wrong, beside its field, including what the last launch was refused for."""
+    config: RunConfig | None = None
+    found: list[Problem] = []
+    try:
+        config = parse(forms.values_of(texts))
+    except ConfigError as error:
+        found += error.problems
+    try:
+        forms.parse_seeds(st.session_state[_SEEDS])
+    except ConfigError as error:
+        found += error.problems
+    if not st.session_state[_EXPERIMENT].strip():
+        found.append(Problem("experiment", "is empty; give the experiment a name, such as default"))
+    outcome = st.session_state.get(_OUTCOME, {})
+    if not found and outcome.get("texts") == texts:
+        found += outcome["problems"]
+    beside = forms.beside_fields([problem for problem in found if problem.field not in ("seeds", "experiment")], texts)
+    for problem in found:
+        if problem.field in ("seeds", "experiment"):
+            beside.setdefault(problem.field, []).append(problem.message)
+    return config, beside
+
+
+def _form(available: dict[str, Preset], preset: Preset, texts: dict[str, str], problems: dict[str, list[str]]) -> None:
+    sections = forms.sections()
+    st.selectbox(
+        "Preset",
+        list(available),
+        key=_PRESET,
+        format_func=lambda name: f"{available[name].title}",
+        on_change=lambda: fields.load(forms.texts_of(available[st.session_state[_PRESET]].values)),
+        persist_state="session",
+        help="A complete configuration to start from. Choosing one sets every field below; seeds and experiment stay.",
+    )
+    st.caption(preset.description)
+    with st.container(border=True):
+        st.markdown("**Method**")
+        for name in ("regime", "algorithm"):
+            kind, *rest = sections[name].shown(texts)
+            fields.draw(kind, problems)
+            fields.grid(rest, problems)
+        fields.grid(sections["mtp"].shown(texts), problems)
+    with st.container(border=True):
+        st.markdown("**Model and data**")
+        fields.grid(sections["model"].shown(texts), problems)
+        kind, *rest = sections["data"].shown(texts)
+        fields.draw(kind, problems)
+        fields.grid(rest, problems)
+    with st.container(border=True):
+        st.markdown("**Budget**")
+        left, right = st.columns(2)
+        with left:
+            st.text_input(
+                "Seeds",
+                key=_SEEDS,
+                persist_state="session",
+                help="One seed, such as 0, or several, such as 0,1,2: each makes a run of its own. Fewer than three rank nothing.",
+            )
+            fields.refuse(problems.get("seeds", ()))
+        with right:
+            st.text_input(
+                "Experiment",
+                key=_EXPERIMENT,
+                persist_state="session",
+                help="Runs of one experiment are listed and compared together.",
+            )
+            fields.refuse(problems.get("experiment", ()))
+        fields.grid(sections["run"].shown(texts), problems)
+    for name, title in _COLLAPSED.items():
+        shown = sections[name].shown(texts)
+        wrong = sum(len(problems.get(field.key, ())) for field in shown)
+        with st.expander(
+            f"{title} — :red[{words.plural(wrong, 'problem')}]" if wrong else title,
+            expanded=bool(wrong),
+            key=f"section:{name}",
+        ):
+            st.caption(sections[name].help)
+            fields.grid(shown, problems)
+
+
+def _side(preset: Preset, texts: dict[str, str], config: RunConfig | None, problems: dict[str, list[str]]) -> None:
+    fields.refuse(problems.get("", ()))
+    wrong = sum(map(len, problems.values()))
+    if config is not None and "seeds" not in problems:
+        seeds = forms.parse_seeds(st.session_state[_SEEDS])
+        updates = config.steps * config.updates_per_step
+        st.html(
+            f'<div class="m-head">{markup.regime(config.regime.kind)}<span>{config.algorithm.kind}</span>'
+            f"<span>{words.plural(len(seeds), 'run')}</span><span>{words.plural(config.steps, 'step')} each, {words.plural(updates, 'update')}</span></div>"
+        )
+    st.button(
+        "Launch",
+        type="primary",
+        icon=":material/rocket_launch:",
+        width="stretch",
+        disabled=config is None or bool(problems.get("seeds") or problems.get("experiment")),
+        on_click=_launch,
+        args=(preset.name,),
+    )
+    if wrong:
+        st.markdown(f":red[{words.plural(wrong, 'value')} refused: see the words in red.]")
+    _launched()
+    if config is None:
+        return
+    if not wrong:
+        st.markdown("**The same from a shell**")
+        st.code(
+            forms.command(
+                preset.name,
+                preset.values,
+                texts,
+                seeds=forms.parse_seeds(st.session_state[_SEEDS]),
+                experiment=st.session_state[_EXPERIMENT].strip(),
+            ),
+            language="bash",
+            wrap_lines=True,
+        )
+    st.markdown("**Complete configuration**")
+    st.code(dump(config), language="yaml", height=520)
+
+
+def _launch(preset: str) -> None:
+    """Submit all runs or none; what came of it is kept for the page that is drawn next."""
+    texts = fields.texts()
+    try:
+        with store.errors_as_problems():
+            ids = runs.submit_many(
+                resolve(forms.values_of(texts), variables=settings.variables()),
+                forms.parse_seeds(st.session_state[_SEEDS]),
+                experiment=st.session_state[_EXPERIMENT].strip(),
+                preset=preset,
+            )
+            st.session_state[_OUTCOME] = {"ids": ids, "notice": runs.notice()}
+    except ConfigError as error:
+        st.session_state[_OUTCOME] = {"texts": texts, "problems": error.problems}
+
+
+def _launched() -> None:
+    outcome = st.session_state.get(_OUTCOME, {})
+    ids = outcome.get("ids", ())
+    if not ids:
+        return
+    if outcome["notice"]:
+        st.warning(outcome["notice"], icon=":material/power_off:")
+    st.success(f"{words.plural(len(ids), 'run')} submitted.", icon=":material/check_circle:")
+    for run_id in ids:
+        st.page_link(
+            navigation.run(),
+            label=f"Watch run {run_id}",
+            query_params={"run": str(run_id)},
+            icon=":material/show_chart:",
+        )
+    if len(ids) > 1:
+        st.page_link(
+            navigation.compare(),
+            label="Compare them",
+            query_params={"runs": ",".join(map(str, ids))},
+            icon=":material/stacked_line_chart:",
+        )
+
+
+main()

@@ -1,0 +1,148 @@
+"""Run: one run at `/run?run=ID`, live while it lasts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import streamlit as st
+
+from backend import runs as service
+from dashboard import liveness, markup, navigation, palette, run_tabs, store, words
+from db import reads
+from db.reads import RunDetail
+from db.statuses import ENDED, Status
+from trainer.errors import MtprlError
+
+_TICK = 2.0
+_TABS: dict[str, Callable[[RunDetail], None]] = {
+    "Coefficient": run_tabs.coefficient,
+    "Learning": run_tabs.learning,
+    "Speed": run_tabs.speed,
+    "Completions": run_tabs.completions,
+    "Configuration": run_tabs.configuration,
+    "Log": run_tabs.log,
+    "Events": run_tabs.events,
+}
+_STILL = {"Configuration"}
+
+
+def main() -> None:
+    """Draw the page."""
+    st.page_link(navigation.runs(), label="All runs", icon=":material/arrow_back:")
+    text = st.query_params.get("run", "")
+    if not text.isascii() or not text.isdigit():
+        st.title("Run")
+        st.info(
+            f"{text!r} is no run's number. Choose one in the list of runs."
+            if text
+            else "No run is chosen. Choose one in the list of runs.",
+            icon=":material/info:",
+        )
+        return
+    with store.reading() as connection:
+        run = reads.get_run(connection, int(text))
+    every = None if run.status in ENDED else _TICK
+
+    title, actions = st.columns([3, 1], vertical_alignment="bottom")
+    title.title(run.name, anchor=False)
+    with actions.container(horizontal=True, horizontal_alignment="right"):
+        if run.status not in ENDED:
+            _stop(run)
+        run_tabs.export(run)
+    st.fragment(_header, run_every=every)(run.id, run.status)
+    tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
+    for tab, (name, draw) in zip(tabs, _TABS.items(), strict=True):
+        if tab.open:
+            with tab:
+                st.fragment(draw, run_every=None if name in _STILL else every)(run)
+
+
+def _stop(run: RunDetail) -> None:
+    with st.popover("Stop", icon=":material/stop_circle:", disabled=run.status == Status.STOPPING):
+        if run.status == Status.QUEUED:
+            st.markdown("It leaves the queue and does not start.")
+        else:
+            st.markdown(
+                "It writes a checkpoint after the step it is in, then ends. What it has learned and logged is kept."
+            )
+        if st.button(f"Stop run {run.id}", type="primary"):
+            try:
+                st.toast(service.stop(run.id), icon=":material/stop_circle:")
+            except MtprlError as error:
+                st.error(str(error))
+
+
+def _header(run_id: int, drawn_for: str) -> None:
+    """Status, progress and the newest numbers; draws the whole page anew when the status changes what the page offers."""
+    now = time.time()
+    with store.reading() as connection:
+        run = reads.get_run(connection, run_id)
+        latest = reads.latest(connection, run_id)
+        position = reads.queue_position(connection, run_id) if run.status == Status.QUEUED else None
+        workers = reads.workers(connection) if run.status == Status.QUEUED else []
+    if run.status != drawn_for:
+        st.rerun()
+    shown = liveness.shown_status(run.status, run.heartbeat_at, now)
+    note = liveness.note(run.status, run.reason, run.stage, run.heartbeat_at, now)
+    if position is not None:
+        alive = any(worker.ended_at is None and not liveness.is_stale(worker.heartbeat_at, now) for worker in workers)
+        note = f"place {position} in the queue" + ("" if alive else "; no worker is alive: run `mtprl up`")
+    facts = [
+        f"run {run.id}",
+        run.experiment,
+        run.algorithm,
+        f"seed {run.seed}",
+        run.device or "",
+        f"attempt {run.attempt}" if run.attempt > 1 else "",
+    ]
+    st.html(
+        f'<div class="m-head">{markup.status(shown, live=shown == Status.RUNNING)}{markup.regime(run.regime)}'
+        f'<span class="m-sub">{markup.text(" · ".join(fact for fact in facts if fact))}</span></div>'
+        + markup.progress(run.step, run.total_steps, palette.regime_colour(run.regime))
+        + f'<div class="m-sub">{markup.text(" · ".join(part for part in (note, _remaining(run, now)) if part))}</div>'
+    )
+    if shown == liveness.LOST:
+        st.warning(
+            "Nobody has heard of this run's supervisor. If no worker is alive, run `mtprl up`: it takes the run up again, or says that it is gone.",
+            icon=":material/heart_broken:",
+        )
+    if run.status == Status.FAILED:
+        st.error(run.reason or "It failed without a word; see the log.", icon=":material/error:")
+    st.html(markup.tiles(_tiles(latest)))
+
+
+def _remaining(run: RunDetail, now: float) -> str:
+    if run.status in ENDED:
+        return f"took {words.duration(run.ended_at - run.started_at)}" if run.started_at and run.ended_at else ""
+    attempt = run.attempts[-1] if run.attempts else None
+    if attempt is None or run.status != Status.RUNNING:
+        return ""
+    left = words.time_left(
+        step=run.step, total=run.total_steps, from_step=attempt.resumed_from or 0, elapsed=now - attempt.started_at
+    )
+    return f"about {words.duration(left)} left" if left is not None else ""
+
+
+def _tiles(latest: dict[str, reads.Point]) -> list[tuple[str, str, str]]:
+    items = []
+    for name, label, form in (
+        ("mtp/coefficient", "Coefficient", words.number),
+        ("reward/mean", "Reward", words.number),
+        ("reward/accuracy", "Accuracy", words.percent),
+        ("mtp/acceptance_greedy", "Acceptance", words.percent),
+        ("policy/entropy", "Entropy", words.number),
+        ("time/step_seconds", "Time per step", words.duration),
+    ):
+        if name in latest:
+            items.append((label, form(latest[name].value), f"step {latest[name].step}"))
+    for name, point in latest.items():
+        if name.startswith("eval/"):
+            _, benchmark, metric = name.split("/", 2)
+            items.append(
+                (f"{benchmark} {metric.replace('_at_', '@')}", words.percent(point.value), f"step {point.step}")
+            )
+    return items
+
+
+main()

@@ -1,0 +1,173 @@
+"""Which charts a run has, and how its series become lines. Pure: series from the store in, figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dashboard import charts, palette
+from db.reads import EvaluationRow, Series
+from trainer.evaluation import statistics
+
+PERCENT = ".1%"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: its metrics with their names in the legend. `fine`: at mini-batch resolution where it was logged so."""
+
+    title: str
+    metrics: tuple[tuple[str, str], ...]
+    y_title: str = ""
+    y_format: str = ""
+    fine: bool = False
+    log_choice: bool = False
+    from_zero: bool = False
+
+
+COEFFICIENT = Chart("Coefficient λ", (("mtp/coefficient", "coefficient"),), fine=True)
+COEFFICIENT_TAB = (
+    COEFFICIENT,
+    Chart(
+        "ĉ and v̂²", (("mtp/c_hat", "ĉ, correlation"), ("mtp/v2_hat", "v̂², perturbation")), fine=True, log_choice=True
+    ),
+    Chart("Gain of the MTP part", (("mtp/gain", "gain"),), fine=True),
+    Chart(
+        "Draft acceptance",
+        (("mtp/acceptance_greedy", "greedy"), ("mtp/acceptance_sampled", "sampled")),
+        y_format=PERCENT,
+    ),
+)
+LEARNING_TAB = (
+    Chart("Reward", (("reward/mean", "mean reward"),)),
+    Chart(
+        "Accuracy of the rollouts",
+        (("reward/accuracy", "accuracy"), ("reward/zero_variance_fraction", "prompts without variance")),
+        y_format=PERCENT,
+        from_zero=True,
+    ),
+    Chart("Losses", (("policy/loss", "policy loss"), ("mtp/loss", "MTP loss"))),
+    Chart("Entropy", (("policy/entropy", "entropy"),), y_title="nats per token", from_zero=True),
+    Chart("Response length", (("rollout/length_mean", "mean length"),), y_title="tokens"),
+    Chart(
+        "Clipped and truncated",
+        (("policy/clip_fraction", "tokens clipped"), ("rollout/truncated_fraction", "responses truncated")),
+        y_format=PERCENT,
+        from_zero=True,
+    ),
+    Chart(
+        "Gradient norms",
+        (("optim/grad_norm_trunk", "trunk"), ("optim/grad_norm_head", "heads")),
+        log_choice=True,
+        from_zero=True,
+    ),
+    Chart("Approximate KL from the old policy", (("policy/approx_kl", "KL"),), y_title="nats per token"),
+    Chart("Learning rate", (("optim/lr", "learning rate"),), from_zero=True),
+)
+SPEED_TAB = (
+    Chart(
+        "Sampling speed", (("rollout/tokens_per_second", "tokens per second"),), y_title="tokens / s", from_zero=True
+    ),
+)
+TIME_TITLE = "Seconds per step, by part"
+
+
+def names(tab: Sequence[Chart], *, fine: bool) -> list[str]:
+    """The metrics of the charts of a tab that are read at this resolution."""
+    return list(dict.fromkeys(name for chart in tab if chart.fine or not fine for name, _ in chart.metrics))
+
+
+def chart_lines(
+    chart: Chart, coarse: Mapping[str, Series], fine: Mapping[str, Series], *, per_step: int, colour: str
+) -> list[charts.Line]:
+    """The chart's lines: at mini-batch resolution a dots with the step's mean as a line, else one line per metric.
+
+    The first metric has `colour` where it is the chart's only one; several metrics have the series' own colours.
+    """
+    result = []
+    for index, (name, label) in enumerate(chart.metrics):
+        line_colour = colour if len(chart.metrics) == 1 else palette.SERIES[index % len(palette.SERIES)]
+        detail, mean = fine.get(name) if chart.fine else None, coarse.get(name)
+        if detail is not None and detail.steps and per_step > 1:
+            x = charts.positions(detail.steps, detail.mini_batches, per_step)
+            result.append(
+                charts.Line(
+                    f"{label}, mini-batch", x, detail.values, line_colour, opacity=0.45, mode="markers", in_legend=False
+                )
+            )
+        if mean is not None and mean.steps:
+            result.append(charts.Line(label, mean.steps, mean.values, line_colour))
+    return result
+
+
+def figure(
+    chart: Chart, data: Sequence[charts.Line], *, log: bool = False, clip: Sequence[float] | None = None
+) -> go.Figure:
+    """The chart as a figure; `clip` are the bounds of the coefficient."""
+    note = "dots: mini-batches" if any(line.mode == "markers" for line in data) else ""
+    return charts.lines(
+        chart.title,
+        data,
+        y_title=chart.y_title,
+        y_format=chart.y_format,
+        from_zero=chart.from_zero,
+        clip=clip if chart is COEFFICIENT else None,
+        log=log and charts.can_be_log(data),
+        note=note,
+    )
+
+
+def clip_bounds(config: Mapping[str, Any]) -> list[float] | None:
+    """The clip of the coefficient that the configuration asks for, if any."""
+    clip = config.get("regime", {}).get("clip")
+    return list(clip) if clip else None
+
+
+def updates_per_step(config: Mapping[str, Any]) -> int:
+    """Mini-batches per step, over all passes."""
+    update = config.get("update", {})
+    return int(update.get("mini_batches", 1)) * int(update.get("epochs", 1))
+
+
+def evaluation_figures(rows: Sequence[EvaluationRow], colour: str) -> list[go.Figure]:
+    """One figure per benchmark: avg@k by step with its 95 % interval over the problems."""
+    figures = []
+    for benchmark in dict.fromkeys(row.benchmark for row in rows):
+        own = sorted((row for row in rows if row.benchmark == benchmark), key=lambda row: row.step)
+        estimates = [
+            statistics.avg_at_k([{item: [int(mark) for mark in marks] for item, marks in row.items.items()}])
+            for row in own
+        ]
+        line = charts.Line(
+            f"avg@{own[-1].samples}",
+            [row.step for row in own],
+            [estimate.value for estimate in estimates],
+            colour,
+            low=[estimate.low for estimate in estimates],
+            high=[estimate.high for estimate in estimates],
+            mode="lines+markers",
+        )
+        title = f"{benchmark}, held out: avg@{own[-1].samples} with 95 % interval"
+        figures.append(charts.lines(title, [line], y_format=PERCENT))
+    return figures
+
+
+def time_figure(parts: Mapping[str, Series]) -> go.Figure | None:
+    """The parts of a step's time, stacked; None before the first step. A part that was not logged at a step took no time there."""
+    own = {name: series for name, series in parts.items() if series.steps}
+    if not own:
+        return None
+    steps = sorted({step for series in own.values() for step in series.steps})
+    data = []
+    for index, (name, series) in enumerate(sorted(own.items())):
+        values = dict(zip(series.steps, series.values, strict=True))
+        label = name.removeprefix("time/").removesuffix("_seconds").replace("_", " ")
+        data.append(
+            charts.Line(
+                label, steps, [values.get(step, 0.0) for step in steps], palette.SERIES[index % len(palette.SERIES)]
+            )
+        )
+    return charts.stacked(TIME_TITLE, data, y_title="s")

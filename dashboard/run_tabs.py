@@ -1,0 +1,239 @@
+"""The tabs of the run page. Each draws itself from the store and is run again every few seconds while the run lives."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from pathlib import Path
+
+import plotly.graph_objects as go
+import streamlit as st
+import yaml
+
+from dashboard import charts, markup, palette, run_charts, store, words
+from dashboard.run_charts import Chart
+from db import reads
+from db.reads import CompletionRow, RunDetail
+
+_MAX_POINTS = 1000
+_LOG_BYTES = 64 * 1024
+_EVENTS = 1000
+_NEWEST = "newest"
+
+
+def coefficient(run: RunDetail) -> None:
+    """The coefficient and what it is made of, at mini-batch resolution."""
+    _charts(
+        run,
+        run_charts.COEFFICIENT_TAB,
+        nothing=f"Regime {run.regime} has trained no MTP heads so far, so there is no coefficient to show.",
+    )
+
+
+def learning(run: RunDetail) -> None:
+    """Whether the policy gets better, and whether the updates are healthy."""
+    with store.reading() as connection:
+        evaluations = reads.evaluations(connection, [run.id], last_only=False)
+    figures = run_charts.evaluation_figures(evaluations, palette.regime_colour(run.regime))
+    _charts(run, run_charts.LEARNING_TAB, first=figures)
+
+
+def speed(run: RunDetail) -> None:
+    """Where the time goes."""
+    with store.reading() as connection:
+        parts = [
+            name
+            for name in reads.metric_list(connection, run.id)
+            if name.startswith("time/") and name != "time/step_seconds"
+        ]
+        series = reads.series(connection, [run.id], parts, max_points=_MAX_POINTS)
+    stacked = run_charts.time_figure({name: series[run.id, name] for name in parts if (run.id, name) in series})
+    _charts(run, run_charts.SPEED_TAB, first=[stacked] if stacked else [])
+
+
+def _charts(run: RunDetail, tab: tuple[Chart, ...], *, first: list[go.Figure] | None = None, nothing: str = "") -> None:
+    """The charts of a tab that have data, two in a row; in words when there is none yet."""
+    with store.reading() as connection:
+        coarse = reads.series(connection, [run.id], run_charts.names(tab, fine=False), max_points=_MAX_POINTS)
+        fine = reads.series(
+            connection, [run.id], run_charts.names(tab, fine=True), max_points=_MAX_POINTS, level="mini_batch"
+        )
+    coarse_by_name, fine_by_name = (
+        {name: values for (_, name), values in coarse.items()},
+        {name: values for (_, name), values in fine.items()},
+    )
+    per_step, colour = run_charts.updates_per_step(run.config), palette.regime_colour(run.regime)
+    drawable: list[tuple[str, go.Figure | Chart]] = [(str(figure.layout.title.text), figure) for figure in first or []]
+    lines = {
+        chart.title: run_charts.chart_lines(chart, coarse_by_name, fine_by_name, per_step=per_step, colour=colour)
+        for chart in tab
+    }
+    drawable += [(chart.title, chart) for chart in tab if lines[chart.title]]
+    if not drawable:
+        st.info(
+            nothing if nothing and run.step else "Nothing is measured yet: the first step has not ended.",
+            icon=":material/hourglass_empty:",
+        )
+        return
+    for index, (key, item) in enumerate(drawable):
+        if index % 2 == 0:
+            columns = st.columns(2, gap="small")
+        with columns[index % 2].container(border=True, height="stretch"):
+            place = st.container()
+            if isinstance(item, Chart):
+                log = (
+                    item.log_choice
+                    and charts.can_be_log(lines[key])
+                    and st.toggle("Logarithmic axis", key=f"log:{key}")
+                )
+                item = run_charts.figure(item, lines[key], log=log, clip=run_charts.clip_bounds(run.config))
+            place.plotly_chart(item, key=f"chart:{run.id}:{key}", config={"displaylogo": False}, alt=f"{key}, by step")
+
+
+def completions(run: RunDetail) -> None:
+    """What the policy wrote at a step, with its grade and why."""
+    with store.reading() as connection:
+        steps = reads.completion_steps(connection, run.id)
+        if not steps:
+            st.info(
+                "No completions are logged yet. They are written every `logging.completions_every` steps.",
+                icon=":material/hourglass_empty:",
+            )
+            return
+        left, right = st.columns([1, 3])
+        chosen = left.selectbox(
+            "Step",
+            [_NEWEST, *sorted(steps, reverse=True)],
+            key="step",
+            format_func=lambda step: f"newest ({max(steps)})" if step == _NEWEST else str(step),
+        )
+        rows = reads.completions_at(connection, run.id, max(steps) if chosen == _NEWEST else int(chosen))
+    prompts = {row.prompt_id: row for row in rows}
+    prompt = right.selectbox(
+        "Prompt",
+        list(prompts),
+        key="prompt",
+        format_func=lambda prompt_id: _one_line(prompts[prompt_id].problem) if prompt_id in prompts else str(prompt_id),
+    )
+    group = [row for row in rows if row.prompt_id == prompt]
+    right_answers = sum(row.correct for row in group)
+    st.html(
+        f'<div class="m-sub">Prompt</div><div class="m-box">{markup.verbatim(group[0].problem)}</div>'
+        f'<div class="m-sub" style="margin-top:.6rem">Right answer: <b>{markup.text(group[0].answer)}</b> · {right_answers} of {words.plural(len(group), "completion")} right</div>'
+    )
+    st.html(markup.table(_COMPLETION_COLUMNS, [_completion_cells(row) for row in group], label="Completions"))
+
+
+_COMPLETION_COLUMNS = (
+    markup.Column("Grade"),
+    markup.Column("Reward", number=True),
+    markup.Column("Advantage", number=True, wide=True),
+    markup.Column("Tokens", number=True),
+    markup.Column("Answer read", wide=True),
+    markup.Column("Completion"),
+)
+
+
+def _completion_cells(row: CompletionRow) -> list[str]:
+    return [
+        markup.grade(row.correct, row.reason),
+        words.number(row.reward),
+        words.number(row.advantage),
+        markup.text(f"{row.tokens:,}", sub="truncated" if row.truncated else ""),
+        markup.text(row.extracted or "–"),
+        markup.verbatim(row.completion),
+    ]
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 90 else line[:89] + "…"
+
+
+def configuration(run: RunDetail) -> None:
+    """The complete configuration, to read and to take along."""
+    text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "Download YAML",
+            text,
+            file_name=f"run-{run.id}.yaml",
+            mime="application/yaml",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        if run.preset:
+            st.caption(f"From preset `{run.preset}`.")
+    st.code(text, language="yaml")
+    st.caption(f"Folder of the run: `{run.folder}`")
+
+
+def log(run: RunDetail) -> None:
+    """The end of what the trainer printed."""
+    path = Path(run.folder) / "trainer.log"
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(max(size - _LOG_BYTES, 0))
+            tail = file.read().decode("utf-8", "replace")
+    except OSError:
+        st.info(
+            f"There is no log to read at `{path}`: the trainer has not started yet, or ran on another machine.",
+            icon=":material/hourglass_empty:",
+        )
+        return
+    if size > _LOG_BYTES:
+        tail = tail.partition("\n")[2]
+        st.caption(f"The last {_LOG_BYTES // 1024} KiB of {size / 1024:,.0f} KiB. All of it: `{path}`")
+    st.html(markup.log(tail or "(empty)"))
+
+
+def events(run: RunDetail) -> None:
+    """What happened when: attempts, checkpoints, alarms and how it ended; newest first."""
+    now = time.time()
+    with store.reading() as connection:
+        rows = reads.run_events(connection, run.id, limit=_EVENTS)
+    if not rows:
+        st.info("Nothing has happened to this run yet.", icon=":material/hourglass_empty:")
+        return
+    columns = (
+        markup.Column("When"),
+        markup.Column("Step", number=True),
+        markup.Column("What"),
+        markup.Column("Attempt", number=True, wide=True),
+        markup.Column("Message"),
+    )
+    cells = [
+        [
+            markup.when(row.time, words.age(row.time, now)),
+            str(row.step),
+            markup.event(row.type.replace("_", " "), row.severity),
+            str(row.attempt),
+            markup.text(row.message),
+        ]
+        for row in sorted(rows, key=lambda row: row.id, reverse=True)
+    ]
+    st.html(markup.table(columns, cells, label="Events"))
+
+
+def export(run: RunDetail) -> None:
+    """A button that downloads every value of the run as CSV, made when it is pressed."""
+    st.download_button(
+        "CSV",
+        lambda: _csv(run.id),
+        file_name=f"run-{run.id}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Every logged value: run, attempt, metric, step, mini_batch, value, time",
+    )
+
+
+def _csv(run_id: int) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["run", "attempt", "metric", "step", "mini_batch", "value", "time"])
+    with store.reading() as connection:
+        writer.writerows(reads.export_rows(connection, run_id))
+    return text.getvalue()

@@ -1,0 +1,65 @@
+"""Numbers, times and statuses as a person reads them: sensible digits, units, no false precision."""
+
+from __future__ import annotations
+
+import math
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with `digits` significant digits; '–' where there is none, 'NaN' and '∞' in words, not as an empty cell."""
+    if value is None:
+        return "–"
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value != 0 and not 1e-4 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    decimals = digits - 1 if value == 0 else max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as a percentage with one decimal."""
+    return "–" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.1f} %".replace("-", "−")
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as '0.31 s', '42 s', '3 min 05 s', '2 h 04 min' or '3 d 4 h'."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.2g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def age(since: float, now: float) -> str:
+    """How long ago, in the coarsest unit that says something: 'just now', '40 s ago', '5 min ago', '3 h ago', '2 d ago'."""
+    seconds = max(now - since, 0.0)
+    for limit, size, unit in ((5, 0, ""), (60, 1, "s"), (3600, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds // size)} {unit} ago" if size else "just now"
+    return f"{int(seconds // 86_400)} d ago"
+
+
+def plural(count: int, noun: str) -> str:
+    """'1 run', '1,200 runs' (never 'run(s)'), for nouns whose plural ends in s."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
+def time_left(*, step: int, total: int, from_step: int, elapsed: float) -> float | None:
+    """Seconds until `total`, from the pace since `from_step` (loading and evaluations counted); None before the first step."""
+    done = step - from_step
+    return None if done <= 0 or elapsed <= 0 else elapsed / done * max(total - step, 0)

@@ -1,0 +1,220 @@
+"""Runs that look like real ones, put into a store by the functions that the supervisor itself uses."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from db import claims, ingest, runs, workers
+from db.statuses import Status
+from trainer.config import RunConfig, dump, parse, resolve
+from trainer.events import MemorySink
+from trainer.presets import presets
+
+HOST = "here"
+LIFT = {"off": 0.36, "detach": 0.42, "ce": 0.33, "policy": 0.36, "occ": 0.41}
+
+
+def add_run(
+    connection: Connection,
+    home: Path,
+    preset: str,
+    *,
+    seed: int = 0,
+    status: Status = Status.FINISHED,
+    steps: int = 120,
+    done: int | None = None,
+    now: float,
+    silent: float = 0.0,
+    reason: str = "",
+    experiment: str = "demo",
+    changes: dict[str, Any] | None = None,
+) -> int:
+    """Add a run in `status` with `done` of its `steps` (all, unless told), last heard of `silent` seconds before `now`."""
+    overrides = [f"steps={steps}", f"seed={seed}", *(f"{key}={value}" for key, value in (changes or {}).items())]
+    config = parse(resolve(presets()[preset].values, overrides, {"MTPRL_HOME": str(home)}))
+    folder = home / "runs" / f"{preset.replace('/', '-')}-{seed}-{random.random():.6f}"
+    done = steps if done is None else done
+    created = now - max(silent, 0.0) - 20 - 0.4 * done
+    run_id = runs.create_run(
+        connection,
+        experiment=experiment,
+        name=config.title,
+        config=config.model_dump(mode="json"),
+        regime=config.regime.kind,
+        algorithm=config.algorithm.kind,
+        seed=seed,
+        total_steps=steps,
+        preset=preset,
+        folder=str(folder),
+        now=created,
+    )
+    if status == Status.QUEUED:
+        return run_id
+    claim = claims.claim_next(connection, host=HOST, devices=[f"cpu:{run_id}"], now=created + 1)
+    assert claim is not None
+    assert claim.run_id == run_id
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump(config))
+    (folder / "trainer.log").write_text(
+        "".join(f"step {step}: reward {step / steps:.3f}\n" for step in range(1, done + 1))
+    )
+    if status != Status.STARTING:
+        sink = events(config, done, started=created + 3, finished=status == Status.FINISHED)
+        ingest.ingest(connection, run_id, sink.events, attempt=1, start=0, offset=1, torn_lines=0)
+    claims.heartbeat(connection, run_id, 1, now - silent)
+    if status == Status.STOPPING:
+        runs.request_stop(connection, run_id, now)
+    if status in (Status.FINISHED, Status.FAILED, Status.STOPPED):
+        claims.finish(
+            connection,
+            run_id=run_id,
+            attempt=1,
+            status=status,
+            reason=reason,
+            exit_code=int(status == Status.FAILED),
+            now=now - silent,
+        )
+    return run_id
+
+
+def add_worker(connection: Connection, *, now: float) -> None:
+    """Add a worker that is alive at `now`."""
+    workers.worker_heartbeat(connection, "worker-1", HOST, 4242, ["cpu:0", "cpu:1"], now)
+
+
+def events(config: RunConfig, done: int, *, started: float, finished: bool) -> MemorySink:
+    """What a trainer would have written after `done` steps."""
+    sink, rng = MemorySink(), random.Random(f"{config.regime.kind}{config.seed}")
+    steps, per_step = config.steps, config.updates_per_step
+    sink.emit(
+        "attempt_started",
+        step=0,
+        pid=1,
+        host=HOST,
+        total_steps=steps,
+        resumed_from=None,
+        threads=1,
+        device="cpu",
+        versions={},
+    )
+    for step in range(done + 1):
+        accuracy = _accuracy(config, step, rng)
+        if step:
+            _step(sink, config, step, per_step, accuracy, rng)
+        if step % config.evaluation.every == 0 or step == steps:
+            _evaluate(sink, config, step, accuracy, rng)
+        if step and step % config.checkpoint.every == 0:
+            sink.emit("checkpoint", step=step, path=f"checkpoints/step-{step:06d}")
+        if step and step % config.logging.completions_every == 0:
+            _complete(sink, step, accuracy, rng)
+    sink.emit("stage", step=done, stage="rollout")
+    if finished:
+        sink.emit("ended", step=done, outcome="finished", message="all steps are done")
+    for index, event in enumerate(sink.events):
+        event["time"] = started + 0.35 * done * index / len(sink.events)
+    return sink
+
+
+def _accuracy(config: RunConfig, step: int, rng: random.Random) -> float:
+    lift = LIFT[config.regime.kind] * (1 - math.exp(-2.6 * step / config.steps))
+    return min(max(0.41 + lift + rng.gauss(0, 0.02), 0.0), 1.0)
+
+
+def _step(sink: MemorySink, config: RunConfig, step: int, per_step: int, accuracy: float, rng: random.Random) -> None:
+    kind, totals = config.regime.kind, {}
+    for index in range(per_step):
+        values = {
+            "policy/loss": rng.gauss(-0.01, 0.01),
+            "policy/entropy": 0.5 * math.exp(-step / 90) + 0.08 + rng.gauss(0, 0.01),
+            "policy/clip_fraction": abs(rng.gauss(0.002 * index, 0.001)),
+            "policy/approx_kl": abs(rng.gauss(0.0005 * index, 0.0002)),
+            "optim/grad_norm_trunk": abs(rng.gauss(0.35, 0.08)),
+            "optim/lr": config.optimizer.lr
+            * min(1.0, ((step - 1) * per_step + index) / max(config.optimizer.warmup_steps, 1)),
+        }
+        if kind != "off":
+            moved = 0.0 if index == 0 else abs(rng.gauss(0.5, 0.2)) * index
+            values |= {
+                "mtp/loss": 0.6 * math.exp(-step / 60) + 0.2 + rng.gauss(0, 0.02),
+                "mtp/c_hat": 40 * moved * 0.4,
+                "mtp/v2_hat": 40 * moved + 1e-3,
+                "mtp/coefficient": {"ce": 1.0, "policy": 1.0}.get(
+                    kind, min(1.0, max(0.0, rng.gauss(0.42, 0.14))) if moved else 0.0
+                ),
+                "mtp/gain": 8 * moved * abs(rng.gauss(0.4, 0.1)),
+                "optim/grad_norm_head": abs(rng.gauss(0.12, 0.03)),
+            }
+            if kind == "detach":
+                del values["mtp/coefficient"]
+        sink.emit("metrics", step=step, mini_batch=index, values=values)
+        for name, value in values.items():
+            totals[name] = totals.get(name, 0.0) + value / per_step
+    sink.emit(
+        "metrics",
+        step=step,
+        values=totals
+        | {
+            "reward/mean": 2 * accuracy - 1,
+            "reward/accuracy": accuracy,
+            "reward/zero_variance_fraction": abs(accuracy - 0.45),
+            "rollout/length_mean": 27 + rng.gauss(0, 0.8),
+            "rollout/truncated_fraction": abs(rng.gauss(0, 0.004)),
+            "rollout/tokens_per_second": 61_000 + rng.gauss(0, 2500),
+            "mtp/acceptance_greedy": (0.9 - 0.12 * step / config.steps if kind == "off" else 0.9) + rng.gauss(0, 0.006),
+            "mtp/acceptance_sampled": 0.82 + rng.gauss(0, 0.006),
+            "time/step_seconds": 0.31 + abs(rng.gauss(0, 0.03)),
+            "time/rollout_seconds": 0.16 + abs(rng.gauss(0, 0.02)),
+            "time/verify_seconds": 0.01,
+            "time/update_seconds": 0.12 + abs(rng.gauss(0, 0.01)),
+        },
+    )
+
+
+def _evaluate(sink: MemorySink, config: RunConfig, step: int, accuracy: float, rng: random.Random) -> None:
+    evaluation = config.evaluation
+    items = []
+    for item in range(100):
+        chance = min(max(accuracy + 0.35 * math.sin(item), 0.02), 0.98)
+        items.append({"id": str(item), "outcomes": [int(rng.random() < chance) for _ in range(evaluation.samples)]})
+    mean = sum(sum(item["outcomes"]) for item in items) / (100 * evaluation.samples)
+    sink.emit(
+        "evaluation",
+        step=step,
+        benchmark="addition",
+        samples=evaluation.samples,
+        temperature=evaluation.temperature,
+        top_p=evaluation.top_p,
+        items=items,
+    )
+    sink.emit("metrics", step=step, values={f"eval/addition/avg_at_{evaluation.samples}": mean})
+
+
+def _complete(sink: MemorySink, step: int, accuracy: float, rng: random.Random) -> None:
+    items = []
+    for prompt in range(4):
+        a, b = rng.randrange(100, 1000), rng.randrange(100, 1000)
+        for sample in range(8):
+            correct = rng.random() < accuracy
+            given = a + b if correct else a + b + rng.choice([-100, -10, 10, 1])
+            items.append(
+                {
+                    "prompt_id": f"train-{step * 7 + prompt}",
+                    "sample": sample,
+                    "problem": f"{a}+{b}=",
+                    "answer": str(a + b),
+                    "completion": f"{a % 10}+{b % 10}={(a + b) % 10} carry {(a % 10 + b % 10) // 10};\n<b>sum</b> = {given}",
+                    "reward": 1.0 if correct else -1.0,
+                    "advantage": (1 if correct else -1) * 0.8,
+                    "correct": correct,
+                    "extracted": str(given),
+                    "reason": "equal to the right answer" if correct else f"{given} is not {a + b}",
+                    "tokens": 27,
+                    "truncated": False,
+                }
+            )
+    sink.emit("completions", step=step, items=items)

@@ -1,0 +1,298 @@
+"""Every page through Streamlit's own test driver: without a store, empty, and full."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from backend import store
+from db import reads
+from db.statuses import Status
+
+PAGES = ("runs", "new_run", "run", "compare", "leaderboard")
+
+
+def html(app):
+    return "\n".join(element.proto.body for element in app.get("html"))
+
+
+def texts(app):
+    return "\n".join(
+        str(element.value)
+        for kind in ("markdown", "caption", "info", "warning", "error", "success")
+        for element in app.get(kind)
+    )
+
+
+def in_store(look, *arguments):
+    with store.reading() as connection:
+        return look(connection, *arguments)
+
+
+def charts(app):
+    return [json.loads(element.proto.spec)["layout"]["title"]["text"] for element in app.get("plotly_chart")]
+
+
+# --- no store, and an empty one --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_a_store_every_page_says_what_to_run_and_makes_nothing(page, no_store, open_page):
+    app = open_page(page, **({"run": "1"} if page == "run" else {}))
+    assert not app.exception
+    if page == "new_run":
+        app.button[0].click().run()
+        assert not app.exception
+    assert "mtprl up" in texts(app)
+    assert list(no_store.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ("runs", "A run appears here"),
+        ("compare", "no runs to compare"),
+        ("leaderboard", "Nothing has been evaluated"),
+        ("run", "No run is chosen"),
+    ],
+)
+def test_an_empty_store_says_what_to_do_next(page, says, empty_store, open_page):
+    app = open_page(page)
+    assert not app.exception
+    assert says in texts(app)
+
+
+def test_pages_start_without_torch(full_store, open_page):
+    loaded = "torch" in sys.modules
+    for page in PAGES:
+        assert not open_page(page, run=str(full_store.runs["occ"])).exception
+    assert loaded or "torch" not in sys.modules
+
+
+# --- runs ------------------------------------------------------------------------------------------------
+
+
+def test_the_list_shows_every_run_with_status_progress_and_newest_values(full_store, open_page):
+    shown = html(open_page("runs"))
+    for run_id in full_store.runs.values():
+        assert f'href="run?run={run_id}"' in shown
+    assert "6 / 12" in shown
+    assert "the loss at step 4 is NaN" in shown
+
+
+def test_a_run_without_heartbeat_is_not_shown_as_running(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["lost"]))
+    assert "no sign of life for" in html(app)
+    assert ">running<" not in html(app)
+    assert "mtprl up" in texts(app)
+    assert ">running<" in html(open_page("run", run=str(full_store.runs["running"])))
+
+
+def test_filters_stand_in_the_address(full_store, open_page):
+    app = open_page("runs", experiment="controls")
+    assert f'href="run?run={full_store.runs["off"]}"' in html(app)
+    assert f'href="run?run={full_store.runs["occ"]}"' not in html(app)
+    app.selectbox(key="experiment").select("demo").run()
+    assert f'href="run?run={full_store.runs["occ"]}"' in html(app)
+    assert "No run matches" in texts(open_page("runs", experiment="controls", status="failed"))
+
+
+# --- new run ---------------------------------------------------------------------------------------------
+
+
+def make_base(home):
+    model, data = home / "models" / "addition", home / "data" / "addition"
+    model.mkdir(parents=True)
+    data.mkdir(parents=True)
+    for name, content in (
+        ("config.json", '{"model_type": "qwen3"}'),
+        ("tokenizer.json", "{}"),
+        ("model.safetensors", ""),
+    ):
+        (model / name).write_text(content)
+    lines = "".join(json.dumps({"problem": f"{n}+1=", "answer": str(n + 1)}) + "\n" for n in range(64))
+    for name in ("train", "test"):
+        (data / f"{name}.jsonl").write_text(lines)
+
+
+def test_launching_makes_one_run_per_seed_and_links_to_them(empty_store, open_page):
+    make_base(empty_store)
+    app = open_page("new_run")
+    app.text_input(key="form:seeds").set_value("0, 5").run()
+    app.text_input(key="form:steps").set_value("7").run()
+    app.button[0].click().run()
+    assert "2 runs submitted" in texts(app)
+    rows = in_store(reads.list_runs)
+    assert [(row.seed, row.total_steps, row.status, row.preset) for row in rows] == [
+        (5, 7, Status.QUEUED, "demo/occ-calibrated"),
+        (0, 7, Status.QUEUED, "demo/occ-calibrated"),
+    ]
+    links = [element.proto.query_string for element in app.get("page_link")]
+    assert links == [f"run={rows[1].id}", f"run={rows[0].id}", f"runs={rows[1].id}%2C{rows[0].id}"]
+
+
+def test_a_refused_value_keeps_the_others_and_launches_nothing(empty_store, open_page):
+    app = open_page("new_run")
+    app.text_input(key="form:regime.occ.lambda_plus").set_value("-1").run()
+    app.text_input(key="form:optimizer.lr").set_value("1e-5").run()
+    assert "-1 is too small" in texts(app).replace("\\", "")
+    assert app.button[0].disabled
+    assert app.text_input(key="form:optimizer.lr").value == "1e-5"
+    app.text_input(key="form:regime.occ.lambda_plus").set_value("0.5").run()
+    assert not app.button[0].disabled
+
+
+def test_a_missing_model_is_reported_beside_its_field_after_launching(empty_store, open_page):
+    app = open_page("new_run")
+    app.button[0].click().run()
+    assert "mtprl make-base" in texts(app).replace("\\", "")
+    assert in_store(reads.list_runs) == []
+    app.text_input(key="form:model.path").set_value("elsewhere/model").run()
+    assert "mtprl make-base" not in texts(app).replace("\\", "")
+
+
+def test_values_survive_another_regime_and_another_page(empty_store, open_page):
+    app = open_page("new_run")
+    app.text_input(key="form:regime.occ.lambda_plus").set_value("0.25").run()
+    app.text_input(key="form:seeds").set_value("3").run()
+    app.segmented_control(key="form:regime.kind").set_value("ce").run()
+    assert not [field for field in app.text_input if field.key == "form:regime.occ.lambda_plus"]
+    app.switch_page("pages/runs.py").run()
+    app.switch_page("pages/new_run.py").run()
+    app.segmented_control(key="form:regime.kind").set_value("occ").run()
+    assert app.text_input(key="form:regime.occ.lambda_plus").value == "0.25"
+    assert app.text_input(key="form:seeds").value == "3"
+
+
+def test_a_preset_sets_the_fields_and_the_page_shows_yaml_and_command(empty_store, open_page):
+    app = open_page("new_run")
+    app.selectbox(key="form:preset").select("demo/ce").run()
+    app.text_input(key="form:regime.ce.coefficient").set_value("0.2").run()
+    command, yaml_text = [element.value for element in app.code]
+    assert command == "mtprl submit demo/ce --set regime.coefficient=0.2 --seeds 0 --experiment default"
+    assert "coefficient: 0.2" in yaml_text
+
+
+# --- run -------------------------------------------------------------------------------------------------
+
+
+def test_the_coefficient_is_drawn_at_mini_batch_resolution_with_its_clip(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["occ"]))
+    [spec, *_] = [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
+    assert "Coefficient" in spec["layout"]["title"]["text"]
+    dots, mean = spec["data"]
+    assert len(dots["x"]) == 12 * 4
+    assert dots["x"][:4] == [0.25, 0.5, 0.75, 1.0]
+    assert len(mean["x"]) == 12
+    assert [annotation["text"] for annotation in spec["layout"]["annotations"]] == ["clip 0", "clip 1"]
+
+
+@pytest.mark.parametrize(
+    ("tab", "shows"),
+    [
+        ("Coefficient", {"Coefficient λ", "ĉ and v̂²", "Draft acceptance", "Gain of the MTP part"}),
+        (
+            "Learning",
+            {
+                "Reward",
+                "Losses",
+                "Entropy",
+                "Response length",
+                "Gradient norms",
+                "addition, held out: avg@4 with 95 % interval",
+            },
+        ),
+        ("Speed", {"Seconds per step, by part", "Sampling speed"}),
+    ],
+)
+def test_each_tab_has_its_charts_and_its_address(tab, shows, full_store, open_page):
+    drawn = {title.partition("<")[0] for title in charts(open_page("run", run=str(full_store.runs["occ"]), tab=tab))}
+    assert shows <= drawn
+
+
+def test_completions_of_a_step_are_shown_as_written_with_grade_and_reason(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["occ"]), tab="Completions")
+    assert app.selectbox(key="step").options == ["newest (10)", "10"]
+    shown = html(app)
+    assert "&lt;b&gt;sum&lt;/b&gt;" in shown
+    assert "equal to the right answer" in shown or "is not" in shown
+    app.selectbox(key="prompt").select_index(2).run()
+    assert html(app) != shown
+
+
+@pytest.mark.parametrize(
+    ("tab", "says"), [("Log", "step 12: reward"), ("Events", "saved checkpoints"), ("Configuration", "lambda_plus")]
+)
+def test_log_events_and_configuration(tab, says, full_store, open_page):
+    if tab == "Events":
+        says = "submitted to experiment demo"
+    app = open_page("run", run=str(full_store.runs["occ"]), tab=tab)
+    assert says in html(app) + "".join(element.value for element in app.code)
+
+
+def test_an_unknown_run_is_said_in_words(full_store, open_page):
+    assert "does not exist" in texts(open_page("run", run="999"))
+    assert "is no run's number" in texts(open_page("run", run="x"))
+
+
+def test_stop_asks_first_and_then_says_what_happens(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["running"]))
+    [button] = [button for button in app.button if button.label.startswith("Stop run")]
+    assert in_store(reads.get_run, full_store.runs["running"]).status == Status.RUNNING
+    button.click().run()
+    assert not app.exception
+    assert in_store(reads.get_run, full_store.runs["running"]).status == Status.STOPPING
+    assert "is stopping" in "".join(toast.value for toast in app.toast)
+
+
+def test_an_ended_run_offers_no_stop_and_says_why_it_failed(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["failed"]))
+    assert not [button for button in app.button if "Stop" in button.label]
+    assert "the loss at step 4 is NaN" in texts(app)
+
+
+def test_the_queue_position_is_shown(full_store, open_page):
+    assert "place 1 in the queue" in html(open_page("run", run=str(full_store.runs["queued"])))
+
+
+# --- compare ---------------------------------------------------------------------------------------------
+
+
+def test_compare_draws_the_runs_of_the_address_with_a_dash_for_a_repeated_regime(full_store, open_page):
+    ids = [full_store.runs[name] for name in ("occ", "occ again", "detach")]
+    app = open_page("compare", runs=",".join(map(str, ids)))
+    assert app.multiselect(key="compared").value == ids
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert [line["line"]["dash"] for line in spec["data"]] == ["solid", "dash", "solid"]
+    assert spec["data"][0]["line"]["color"] == spec["data"][1]["line"]["color"] != spec["data"][2]["line"]["color"]
+
+
+def test_smoothing_keeps_the_measured_values_and_says_what_it_does(full_store, open_page):
+    app = open_page("compare", runs=str(full_store.runs["occ"]), smoothing="5", metrics="reward/mean")
+    [element] = app.get("plotly_chart")
+    faint, bold = json.loads(element.proto.spec)["data"]
+    assert faint["opacity"] < 1
+    assert bold["y"] != faint["y"]
+    assert "mean over the last 5 steps" in texts(app)
+
+
+def test_the_address_follows_the_choice_of_runs(full_store, open_page):
+    app = open_page("compare", runs=f"{full_store.runs['occ']},777")
+    assert "777" in texts(app)
+    app.multiselect(key="compared").select(full_store.runs["detach"]).run()
+    assert app.query_params["runs"] == f"{full_store.runs['occ']},{full_store.runs['detach']}"
+
+
+# --- leaderboard -----------------------------------------------------------------------------------------
+
+
+def test_the_leaderboard_says_that_few_seeds_rank_nothing(full_store, open_page):
+    app = open_page("leaderboard")
+    assert not app.exception
+    assert "ranks nothing" in texts(app)
+    assert "these checkpoints, not these methods" in html(app)
+    assert "avg@4" in html(app)
+    assert "95 % interval" in html(app)
+    assert len(charts(app)) == 2
