@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,15 +79,22 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
         )
 
 
+def ask_to_end(process: Process) -> bool:
+    """SIGTERM; False where it is no longer the same process, and nothing was sent."""
+    if not alive(*process):
+        return False
+    _send(os.kill, process.pid, signal.SIGTERM)
+    return True
+
+
 def terminate(process: Process, grace: float) -> bool:
     """SIGTERM, and SIGKILL where the process still lives `grace` seconds later.
 
     Returns:
         False where it is no longer the same process, and nothing was sent.
     """
-    if not alive(*process):
+    if not ask_to_end(process):
         return False
-    _send(os.kill, process.pid, signal.SIGTERM)
     if not wait(process, grace):
         _send(os.kill, process.pid, signal.SIGKILL)
         wait(process, grace=10)
@@ -132,6 +139,6 @@ def find(*arguments: str) -> Process | None:
     return None
 
 
-def _send(send: object, target: int, number: signal.Signals) -> None:
+def _send(send: Callable[[int, int], None], target: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        send(target, number)  # type: ignore[operator]
+        send(target, number)

@@ -1,0 +1,281 @@
+"""The embedded stack on one machine: Redis, a worker and the dashboard, all on 127.0.0.1, each a process of its own.
+
+`up` starts what does not run and records it in MTPRL_HOME/stack.json; `down` ends the runs and what is recorded there, as far as
+it still is the same process, and nothing else. Where MTPRL_REDIS_URL names a Redis, that one is used and none is started.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backend import broker, processes, services, store
+from backend.processes import Process
+from backend.services import Record, Service
+from backend.settings import LOCAL_ADDRESS, ROOT, Settings, check_packages, environment, read_stack, settings
+from backend.supervisor import supervise
+from db import claims, engine, reads
+from trainer.errors import StoreError
+
+REDIS_PORT, DASHBOARD_PORT = 6390, 8501
+"""Where the search for a free port begins."""
+
+FOREGROUND_INTERVAL = 2.0
+
+Say = Callable[[str], None]
+
+
+def up(say: Say, port: int | None = None) -> str:
+    """Start what does not run yet, and return the dashboard's address.
+
+    Args:
+        say: is given a line of progress now and then.
+        port: the dashboard's; None: the one in MTPRL_DASHBOARD_PORT, else the last one or the next free one.
+
+    Raises:
+        StoreError: the port is in use, or a service does not come up; what was started for this call is ended again.
+    """
+    check_packages()
+    of = settings()
+    with _lock(of):
+        recorded = read_stack(of)
+        dashboard_port = _dashboard_port(recorded.get("dashboard"), port or of.dashboard_port)
+        engine.migrate(of.database_url)
+        running: dict[str, Record] = dict(recorded)
+        started: list[str] = []
+        try:
+            for make in (_redis, _worker, lambda of, _: _dashboard(of, dashboard_port)):
+                service = make(of, running)
+                if service is None:
+                    continue
+                running[service.name], new = service.ensure(recorded.get(service.name), say)
+                started += [service.name] * new
+                _save(of, running)
+        except BaseException:
+            for name in reversed(started):
+                processes.terminate(services.identity(running.pop(name)), services.TERMINATE)
+            _save(of, {name: record for name, record in running.items() if services.lives(record)})
+            raise
+    return dashboard_url(of) or ""
+
+
+def stay(say: Say) -> None:
+    """Keep the stack up until the caller is interrupted, or another process takes it down.
+
+    Raises:
+        StoreError: a service ended and could not be started again.
+    """
+    of = settings()
+    while recorded := read_stack(of):
+        dead = [name for name, record in recorded.items() if not services.lives(record)]
+        if dead:
+            say(f"{' and '.join(dead)} ended, see {of.logs}")
+            up(say)
+        time.sleep(FOREGROUND_INTERVAL)
+
+
+def down(say: Say) -> None:
+    """End this home's runs on this host, then the services that `up` recorded; `say` is told what ended."""
+    of = settings()
+    with _lock(of):
+        recorded = read_stack(of)
+        # The worker goes first, or it would start the next queued run as soon as one ends.
+        _end(recorded, "worker", say)
+        try:
+            _end_runs(of, say)
+        except store.UNREACHABLE:
+            say("the database does not answer, so that no run could be ended; runs that train go on")
+        for name in ("dashboard", "redis"):
+            _end(recorded, name, say)
+        of.stack_file.unlink(missing_ok=True)
+
+
+def dashboard_url(of: Settings) -> str | None:
+    """The dashboard's address, where `up` recorded one that lives."""
+    record = read_stack(of).get("dashboard")
+    return f"http://{LOCAL_ADDRESS}:{record['facts']['port']}" if record and services.lives(record) else None
+
+
+# --- the services ----------------------------------------------------------------------------------------------
+
+
+def _redis(of: Settings, running: dict[str, Record]) -> Service | None:
+    if of.redis_url is not None:
+        if not broker.answers(of.redis_url):
+            raise StoreError(
+                "the Redis that MTPRL_REDIS_URL names does not answer; start it, or unset the variable to use the embedded one"
+            )
+        return None
+    record = running.get("redis")
+    port = record["facts"]["port"] if record else REDIS_PORT
+    if record is None or not services.lives(record):
+        port = services.free_port(port)
+    url = f"redis://{LOCAL_ADDRESS}:{port}/0"
+    options = {
+        "port": port,
+        "bind": LOCAL_ADDRESS,
+        "save": "",
+        "appendonly": "no",
+        "maxmemory-policy": "noeviction",
+        "dir": of.logs,
+    }
+    return Service(
+        name="redis",
+        command=[
+            services.redis_server(),
+            *(word for key, value in options.items() for word in (f"--{key}", str(value))),
+        ],
+        environment=os.environ,
+        log=of.logs / "redis.log",
+        answers=lambda process: broker.server_pid(url) == process.pid,
+        seconds=15,
+        facts={"port": port, "url": url},
+    )
+
+
+def _worker(of: Settings, running: dict[str, Record]) -> Service:
+    name = f"mtprl-{hashlib.sha256(str(of.home).encode()).hexdigest()[:6]}@{socket.gethostname()}"
+    options = ["--pool", "solo", "--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel", "INFO"]
+    redis_url = of.redis_url or running["redis"]["facts"]["url"]
+
+    def answers(process: Process) -> bool:
+        with store.reading() as connection:
+            rows = reads.workers(connection)
+        fresh = time.time() - services.SECOND_LOOK
+        return any(row.name == name and row.pid == process.pid and row.heartbeat_at > fresh for row in rows)
+
+    return Service(
+        name="worker",
+        command=[sys.executable, "-m", "celery", "-A", "backend.celery_app", "worker", *options, "--hostname", name],
+        environment=environment(),
+        log=of.logs / "worker.log",
+        answers=answers,
+        seconds=90,
+        facts={"settings": _digest(of.database_url, redis_url, of.cpu_slots, of.stop_grace)},
+    )
+
+
+def _dashboard(of: Settings, port: int) -> Service:
+    options = {
+        "server.address": LOCAL_ADDRESS,
+        "server.port": port,
+        "server.headless": "true",
+        "browser.gatherUsageStats": "false",
+        "server.fileWatcherType": "none",
+    }
+    app = ROOT / "dashboard" / "app.py"
+    return Service(
+        name="dashboard",
+        command=[
+            *(sys.executable, "-m", "streamlit", "run", str(app)),
+            *(word for key, value in options.items() for word in (f"--{key}", str(value))),
+        ],
+        environment=environment(),
+        log=of.logs / "dashboard.log",
+        answers=lambda _: _is_healthy(port),
+        seconds=90,
+        facts={"port": port, "settings": _digest(of.database_url, of.redis_url)},
+    )
+
+
+def _dashboard_port(record: Record | None, wanted: int | None) -> int:
+    """The port to use.
+
+    Raises:
+        StoreError: the one that was asked for is in use, or the dashboard runs at another one.
+    """
+    current = record["facts"]["port"] if record else None
+    if record is not None and services.lives(record):
+        if wanted not in (None, current):
+            raise StoreError(f"the dashboard already runs at port {current}; `mtprl down` first, to use port {wanted}")
+        return int(record["facts"]["port"])
+    if wanted is None:
+        return services.free_port(current or DASHBOARD_PORT)
+    if not services.port_is_free(wanted):
+        raise StoreError(
+            f"port {wanted} is in use by another program; give the dashboard another one, or none to take the next free one"
+        )
+    return wanted
+
+
+def _is_healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection(LOCAL_ADDRESS, port, timeout=2)
+    try:
+        connection.request("GET", "/_stcore/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+# --- ending ----------------------------------------------------------------------------------------------------
+
+
+def _end(recorded: dict[str, Record], name: str, say: Say) -> None:
+    record = recorded.get(name)
+    if record is not None and processes.terminate(services.identity(record), services.TERMINATE):
+        say(f"{name} is stopped")
+
+
+def _end_runs(of: Settings, say: Say) -> None:
+    """End the runs of this home that this host has, through their supervisors, or in the place of a dead one."""
+    if not store.is_ready():
+        return
+    attempts = _active(of)
+    if attempts:
+        say(f"stopping {len(attempts)} {'run' if len(attempts) == 1 else 'runs'}, up to {of.stop_grace:g} s ...")
+    supervisors = [
+        Process(attempt.supervisor_pid, attempt.supervisor_started)
+        for attempt in attempts
+        if attempt.supervisor_pid is not None and attempt.supervisor_started is not None
+    ]
+    for supervisor in supervisors:
+        processes.ask_to_end(supervisor)
+    for supervisor in supervisors:
+        processes.wait(supervisor, of.stop_grace + services.TERMINATE)
+    for attempt in _active(of):
+        supervise(attempt.run_id, attempt.attempt, shut_down=True)
+    with store.reading() as connection:
+        for attempt in attempts:
+            run = reads.get_run(connection, attempt.run_id)
+            say(f"run {run.id} ({run.name}) {run.status} at step {run.step} of {run.total_steps}")
+
+
+def _active(of: Settings) -> list[claims.StaleAttempt]:
+    with store.reading() as connection:
+        attempts = claims.stale_attempts(connection, host=socket.gethostname(), before=float("inf"))
+    return [attempt for attempt in attempts if Path(attempt.folder).is_relative_to(of.runs)]
+
+
+# --- stack.json ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _lock(of: Settings) -> Iterator[None]:
+    """One `up` or `down` of a home at a time; a second one waits."""
+    of.logs.mkdir(parents=True, exist_ok=True)
+    with open(of.home / "stack.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _save(of: Settings, running: dict[str, Record]) -> None:
+    """Write stack.json in one step, so that nobody ever reads half of it."""
+    new = of.stack_file.with_suffix(".new")
+    new.write_text(json.dumps({"services": running}, indent=2) + "\n", encoding="utf-8")
+    new.replace(of.stack_file)
+
+
+def _digest(*values: object) -> str:
+    """Tells settings apart without writing down what they hold: addresses may carry passwords."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
