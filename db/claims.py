@@ -208,7 +208,8 @@ def _lease(
 ) -> str | None:
     for device in devices:
         row = {"host": host, "device": device, "run_id": run_id, "attempt": attempt, "taken_at": now}
-        if connection.execute(upsert.insert(connection, leases).values(row).on_conflict_do_nothing()).rowcount == 1:
+        lease = upsert.insert(connection, leases).values(row).on_conflict_do_nothing().returning(leases.c.device)
+        if connection.execute(lease).first():
             return device
     return None
 

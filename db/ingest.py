@@ -1,8 +1,8 @@
 """Carries events into the store, each exactly once.
 
-The offset up to which the event file has been read is committed together with the rows, and moves by compare-and-set: a
-stretch of the file is stored only if it begins where the store has stopped. So a stretch that is handed in again, by a
-restarted supervisor or by two at once, changes nothing.
+The offset up to which the event file has been read is committed together with the rows, and a stretch of the file is stored
+only if it begins where the store has stopped. So a stretch that is handed in again, by a restarted supervisor or by two at
+once, changes nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     bindparam,
     case,
+    cast,
     delete,
     func,
     insert,
@@ -45,16 +46,20 @@ from trainer.errors import StoreError
 from trainer.events import STEP_LEVEL
 
 # The statements of every call are built once: to build one takes longer than to run it.
+_THIS_ATTEMPT = (attempts.c.run_id == bindparam("run"), attempts.c.number == bindparam("this_attempt"))
+# Where rows can be locked (PostgreSQL), the run keeps its owner and the file its position until the rows are committed.
+_POSITION = (
+    select(runs.c.attempt, attempts.c.offset)
+    .join_from(runs, attempts, attempts.c.run_id == runs.c.id)
+    .where(*_THIS_ATTEMPT)
+    .with_for_update()
+)
 _ADVANCE = (
     update(attempts)
-    .where(
-        attempts.c.run_id == bindparam("run"),
-        attempts.c.number == bindparam("last_attempt"),
-        attempts.c.offset == bindparam("start"),
-        select(runs.c.attempt).where(runs.c.id == bindparam("run")).scalar_subquery() == bindparam("last_attempt"),
-    )
+    .where(*_THIS_ATTEMPT)
     .values(offset=bindparam("end"), torn_lines=attempts.c.torn_lines + bindparam("torn"))
 )
+_SEEN = cast(bindparam("seen"), Float)
 _UPDATE_RUN = (
     update(runs)
     .where(runs.c.id == bindparam("run"))
@@ -62,10 +67,10 @@ _UPDATE_RUN = (
         step=func.coalesce(bindparam("last_step", type_=Integer), runs.c.step),
         stage=func.coalesce(bindparam("last_stage", type_=String), runs.c.stage),
         status=case(
-            ((runs.c.status == Status.STARTING) & bindparam("seen", type_=Float).is_not(None), Status.RUNNING),
+            ((runs.c.status == Status.STARTING) & _SEEN.is_not(None), Status.RUNNING),
             else_=runs.c.status,
         ),
-        started_at=func.coalesce(runs.c.started_at, bindparam("seen", type_=Float)),
+        started_at=func.coalesce(runs.c.started_at, _SEEN),
     )
 )
 _METRIC_IDS = select(metric_names.c.name, metric_names.c.id).where(
@@ -109,9 +114,12 @@ def ingest(
     Raises:
         StoreError: there is no such attempt.
     """
+    this = {"run": run_id, "this_attempt": attempt}
+    position = _known(connection.execute(_POSITION, this).one_or_none(), run_id, attempt)
+    if position.attempt != attempt or position.offset != start:
+        return IngestResult(applied=False, offset=position.offset)
     parsed = parse(events, attempt)
-    if not _advance(connection, run_id, attempt, start, offset, torn_lines + parsed.malformed):
-        return IngestResult(applied=False, offset=read_offset(connection, run_id, attempt))
+    connection.execute(_ADVANCE, {**this, "end": offset, "torn": torn_lines + parsed.malformed})
     superseded = 0
     for batch in parsed.batches:
         if batch.rewind is not None:
@@ -123,21 +131,21 @@ def ingest(
 
 
 def read_offset(connection: Connection, run_id: int, attempt: int) -> int:
-    """Bytes of the run's event file that are in the store.
+    """Where the store now is in the run's event file, in bytes: what a supervisor begins to read at.
 
     Raises:
         StoreError: there is no such attempt.
     """
-    key = (attempts.c.run_id == run_id, attempts.c.number == attempt)
-    offset = connection.execute(select(attempts.c.offset).where(*key)).scalar_one_or_none()
-    if offset is None:
+    offset = connection.execute(
+        select(attempts.c.offset).where(*_THIS_ATTEMPT), {"run": run_id, "this_attempt": attempt}
+    )
+    return _known(offset.scalar_one_or_none(), run_id, attempt)
+
+
+def _known(found: Any, run_id: int, attempt: int) -> Any:
+    if found is None:
         raise StoreError(f"run {run_id} has no attempt {attempt}")
-    return offset
-
-
-def _advance(connection: Connection, run_id: int, attempt: int, start: int, offset: int, torn_lines: int) -> bool:
-    parameters = {"run": run_id, "last_attempt": attempt, "start": start, "end": offset, "torn": torn_lines}
-    return connection.execute(_ADVANCE, parameters).rowcount == 1
+    return found
 
 
 def _rewind(connection: Connection, run_id: int, rewind: Rewind) -> int:
