@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ LONGEST_TEXT = 20_000
 """Characters of an answer beyond which it is wrong unread: for math-verify, and for a source's own scorer."""
 
 _START_S = 60.0
-_WALL_FACTOR = 5.0  # processor time is the bound; on a crowded machine it takes longer to get that much
+_WALL_FACTOR = 15.0  # processor time is the bound, so that a crowded machine changes no grade; this catches what sleeps
 
 
 class Grade(NamedTuple):
@@ -148,12 +149,14 @@ class _Worker:
     def __init__(self, limit_s: float):
         self.limit_s = limit_s
         self._connection, theirs = multiprocessing.Pipe()
+        # It must find what this process finds, this package first, and nothing that happens to lie in the current folder.
+        path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
         assert isinstance(theirs, Connection)
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "trainer.tasks.worker", str(theirs.fileno()), str(limit_s)],
-                    cwd=Path(__file__).parents[2],  # where -m finds this package, whatever else is called trainer
+                    [sys.executable, "-P", "-m", "trainer.tasks.worker", str(theirs.fileno()), str(limit_s)],
+                    env={**os.environ, "PYTHONPATH": path},
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import random
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,7 +66,7 @@ def _generate(data: ReasoningGymData, count: int) -> list[Item]:
             raise DataError(f"settings: {name} belongs beside settings, not in it; move it there")
     settings = json.dumps(data.settings, default=str)
     try:
-        dataset = reasoning_gym.create_dataset(data.task, size=data.size, seed=data.seed, **data.settings)
+        dataset = reasoning_gym.create_dataset(data.task, size=data.size, seed=_start(data.seed), **data.settings)
         return [_item(data, index, dataset[index], settings) for index in range(count)]
     except (
         Exception
@@ -73,6 +74,11 @@ def _generate(data: ReasoningGymData, count: int) -> list[Item]:
         raise DataError(
             f"settings: {data.task} cannot work with {settings}: {error or type(error).__name__}"
         ) from error
+
+
+def _start(seed: int) -> int:
+    """The library seeds problem i with seed + i, so that neighbouring seeds would share all but one: spread them out."""
+    return random.Random(seed).getrandbits(31)
 
 
 def _item(data: ReasoningGymData, index: int, entry: dict[str, Any], settings: str) -> Item:
