@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,11 +54,14 @@ def evaluations(
         other = table.alias()
         same = (other.c.run_id == table.c.run_id, other.c.benchmark == table.c.benchmark)
         chosen = chosen.where(table.c.step == select(func.max(other.c.step)).where(*same).scalar_subquery())
-    rows = connection.execute(chosen.order_by(table.c.run_id, table.c.benchmark, table.c.step)).mappings().all()
-    items: dict[int, dict[str, str]] = {row["id"]: {} for row in rows}
-    outcomes = select(evaluation_items).where(evaluation_items.c.evaluation_id.in_(list(items)))
-    for evaluation_id, item_id, text in connection.execute(
-        outcomes.order_by(evaluation_items.c.evaluation_id, evaluation_items.c.item_id)
-    ):
+    of_chosen = chosen.subquery()
+    outcomes = (
+        select(evaluation_items)
+        .join_from(evaluation_items, of_chosen, evaluation_items.c.evaluation_id == of_chosen.c.id)
+        .order_by(evaluation_items.c.evaluation_id, evaluation_items.c.item_id)
+    )
+    items: dict[int, dict[str, str]] = defaultdict(dict)
+    for evaluation_id, item_id, text in connection.execute(outcomes):
         items[evaluation_id][item_id] = text
+    rows = connection.execute(chosen.order_by(table.c.run_id, table.c.benchmark, table.c.step)).mappings()
     return [EvaluationRow(**{name: row[name] for name in fields}, items=items[row["id"]]) for row in rows]

@@ -122,8 +122,9 @@ def find_run(connection: Connection, text: str) -> int:
     Raises:
         StoreError: no run has this id or name, or several have the name.
     """
-    if text.isdecimal() and connection.execute(select(runs.c.id).where(runs.c.id == int(text))).scalar_one_or_none():
-        return int(text)
+    number = int(text) if text.isdecimal() and len(text) < 10 else 0  # more digits than the column can hold
+    if connection.execute(select(runs.c.id).where(runs.c.id == number)).scalar_one_or_none():
+        return number
     found = connection.execute(select(runs.c.id).where(runs.c.name == text).order_by(runs.c.id)).scalars().all()
     if not found:
         raise StoreError(_missing(text))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -16,10 +18,18 @@ def url(tmp_path) -> str:
     return f"sqlite:///{tmp_path}/store/mtprl.db"
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """The file of a store without rows, to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("empty") / "mtprl.db"
+    engine.migrate(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def store(url) -> Iterator[Engine]:
-    engine.migrate(url)
+def store(url, empty_store) -> Iterator[Engine]:
     store = engine.connect(url)
+    shutil.copy(empty_store, str(store.url.database))
     yield store
     store.dispose()
 
