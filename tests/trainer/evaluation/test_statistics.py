@@ -155,7 +155,7 @@ def test_the_interval_of_avg_at_k_covers_and_counting_samples_as_independent_wou
     assert naive / REPETITIONS < 0.75
 
 
-@pytest.mark.parametrize(("seeds", "problems"), [(3, 30), (3, 150), (5, 60)])
+@pytest.mark.parametrize(("seeds", "problems"), [(3, 30), (4, 120)])
 def test_the_interval_of_a_difference_covers_and_ignoring_seeds_would_not(seeds, problems):
     generator = np.random.default_rng(2)
     covered = ignoring = 0
