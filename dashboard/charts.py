@@ -69,7 +69,14 @@ def lines(
         )
     _dress(figure, _with_note(title, note), height=height, legend=sum(line.in_legend for line in data) > 1)
     figure.update_xaxes(title="step", rangemode="tozero")
-    figure.update_yaxes(title=y_title or None, type="log" if log else "linear", tickformat=y_format or None)
+    figure.update_yaxes(
+        title=y_title or None,
+        type="log" if log else "linear",
+        tickformat=y_format or None,
+        exponentformat="e",
+        minexponent=5,
+        separatethousands=True,
+    )
     if from_zero and not log:
         figure.update_yaxes(rangemode="tozero")
     return figure

@@ -40,15 +40,16 @@ def texts() -> dict[str, str]:
 
 
 def grid(fields: Sequence[forms.Field], problems: Problems) -> None:
-    """Draw fields side by side where they are short, over the whole width where they hold several lines."""
-    short = [field for field in fields if not _is_long(field)]
+    """Draw fields: paths over the whole width, then short ones in pairs, then those with several lines."""
+    short = [field for field in fields if not _is_path(field) and not _is_long(field)]
+    for field in filter(_is_path, fields):
+        draw(field, problems)
     for start in range(0, len(short), 2):
         for column, field in zip(st.columns(2), short[start : start + 2], strict=False):
             with column:
                 draw(field, problems)
-    for field in fields:
-        if _is_long(field):
-            draw(field, problems)
+    for field in filter(_is_long, fields):
+        draw(field, problems)
 
 
 def draw(field: forms.Field, problems: Problems) -> None:
@@ -79,6 +80,10 @@ def refuse(messages: Sequence[str]) -> None:
 
 def _is_long(field: forms.Field) -> bool:
     return field.kind == "block" or field.path.endswith(".template")
+
+
+def _is_path(field: forms.Field) -> bool:
+    return field.path.endswith(".path")
 
 
 def _label(field: forms.Field) -> str:

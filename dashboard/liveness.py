@@ -1,13 +1,15 @@
-"""Whether what the store says of a run or worker is still so: a heartbeat that stopped means that nobody can vouch for it."""
+"""Whether what the store says of a run is still so: a heartbeat that stopped means that nobody can vouch for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backend.runs import WORKER_SILENT
+from dashboard import words
 from db.statuses import ACTIVE, Status
 
-STALE_AFTER = 30.0
-"""Seconds without a heartbeat after which a run or a worker is not shown as alive."""
+STALE_AFTER = WORKER_SILENT
+"""Seconds without a heartbeat after which a run is not shown as alive; the same as for a worker."""
 
 LOST = "lost"
 
@@ -20,7 +22,9 @@ def shown_status(status: str, heartbeat_at: float | None, now: float) -> str:
 def note(status: str, reason: str, stage: str, heartbeat_at: float | None, now: float) -> str:
     """A few words below the status: why it ended or waits, what it does now, or since when it is silent."""
     if status in ACTIVE and is_stale(heartbeat_at, now):
-        return "no sign of life" if heartbeat_at is None else f"no sign of life for {now - heartbeat_at:.0f} s"
+        return (
+            "no sign of life" if heartbeat_at is None else f"no sign of life for {words.duration(now - heartbeat_at)}"
+        )
     return stage if status == Status.RUNNING and stage else reason
 
 
@@ -29,11 +33,10 @@ def is_stale(heartbeat_at: float | None, now: float) -> bool:
     return heartbeat_at is None or now - heartbeat_at > STALE_AFTER
 
 
-def queue_line(counts: Mapping[Status, int], worker_heartbeats: list[float], now: float) -> tuple[str, bool]:
-    """The state of workers and queue in one line, and whether it needs the reader's attention."""
-    alive = sum(not is_stale(heartbeat, now) for heartbeat in worker_heartbeats)
+def queue_line(counts: Mapping[Status, int], alive: int) -> tuple[str, bool]:
+    """The state of queue and workers (`alive` of them) in one line, and whether it needs the reader's attention."""
     queued, active = counts[Status.QUEUED], sum(counts[status] for status in ACTIVE)
-    tail = f"{active} running · {queued} queued"
+    tail = f"{active} active · {queued} queued"
     if alive:
         return f"{alive} worker{'s' if alive > 1 else ''} alive · {tail}", False
     if active or queued:

@@ -108,8 +108,9 @@ def _charts(run_ids: list[int], metrics: list[str], window: int) -> None:
         return
     if window:
         st.caption(f"Bold: mean over the last {words.plural(window, 'step')}. Faint: the measured values.")
-    columns = st.columns(2 if len(drawn) > 1 else 1, gap="medium")
     for index, metric in enumerate(drawn):
+        if index % 2 == 0:
+            columns = st.columns(2 if len(drawn) > 1 else 1, gap="small")
         lines = [
             line
             for row, dash in zip(ordered, styles, strict=True)
@@ -119,7 +120,7 @@ def _charts(run_ids: list[int], metrics: list[str], window: int) -> None:
         share = metric.startswith("eval/") or metric.endswith(("accuracy", "fraction")) or "acceptance" in metric
         figure = charts.lines(metric.replace("_at_", "@"), lines, y_format=PERCENT if share else "", height=340)
         figure.update_layout(showlegend=False, margin_t=38)
-        with columns[index % len(columns)].container(border=True):
+        with columns[index % 2].container(border=True):
             st.plotly_chart(figure, key=f"compare:{metric}", config={"displaylogo": False}, alt=f"{metric} by step")
 
 

@@ -50,12 +50,13 @@ def _judged(texts: dict[str, str]) -> tuple[RunConfig | None, dict[str, list[str
     """The configuration, if every value is good; and what is wrong, beside its field, including what the last launch was refused for."""
     config: RunConfig | None = None
     found: list[Problem] = []
+    seed = 0
     try:
-        config = parse(forms.values_of(texts))
+        seed = forms.parse_seeds(st.session_state[_SEEDS])[0]
     except ConfigError as error:
         found += error.problems
     try:
-        forms.parse_seeds(st.session_state[_SEEDS])
+        config = parse({**forms.values_of(texts), "seed": seed})
     except ConfigError as error:
         found += error.problems
     if not st.session_state[_EXPERIMENT].strip():
@@ -164,7 +165,7 @@ def _side(preset: Preset, texts: dict[str, str], config: RunConfig | None, probl
             language="bash",
             wrap_lines=True,
         )
-    st.markdown("**Complete configuration**")
+    st.markdown(f"**Complete configuration**, of seed {config.seed}")
     st.code(dump(config), language="yaml", height=520)
 
 

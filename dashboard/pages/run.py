@@ -80,13 +80,15 @@ def _header(run_id: int, drawn_for: str) -> None:
         run = reads.get_run(connection, run_id)
         latest = reads.latest(connection, run_id)
         position = reads.queue_position(connection, run_id) if run.status == Status.QUEUED else None
-        workers = reads.workers(connection) if run.status == Status.QUEUED else []
+        alive = service.workers_alive(connection)
     if run.status != drawn_for:
         st.rerun()
     shown = liveness.shown_status(run.status, run.heartbeat_at, now)
-    note = liveness.note(run.status, run.reason, run.stage, run.heartbeat_at, now)
+    left = "" if shown == liveness.LOST else _remaining(run, now)
+    note = (
+        "" if run.status == Status.FAILED else liveness.note(run.status, run.reason, run.stage, run.heartbeat_at, now)
+    )
     if position is not None:
-        alive = any(worker.ended_at is None and not liveness.is_stale(worker.heartbeat_at, now) for worker in workers)
         note = f"place {position} in the queue" + ("" if alive else "; no worker is alive: run `mtprl up`")
     facts = [
         f"run {run.id}",
@@ -100,7 +102,7 @@ def _header(run_id: int, drawn_for: str) -> None:
         f'<div class="m-head">{markup.status(shown, live=shown == Status.RUNNING)}{markup.regime(run.regime)}'
         f'<span class="m-sub">{markup.text(" · ".join(fact for fact in facts if fact))}</span></div>'
         + markup.progress(run.step, run.total_steps, palette.regime_colour(run.regime))
-        + f'<div class="m-sub">{markup.text(" · ".join(part for part in (note, _remaining(run, now)) if part))}</div>'
+        + f'<div class="m-sub">{markup.text(" · ".join(part for part in (note, left) if part))}</div>'
     )
     if shown == liveness.LOST:
         st.warning(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from backend.runs import workers_alive
 from dashboard import liveness, markup, navigation, palette, store, words
 from db import reads
 from db.reads import RunRow
@@ -49,10 +50,10 @@ def main() -> None:
 @st.fragment(run_every=_TICK)
 def _queue_state() -> None:
     with store.reading() as connection:
-        counts, workers = reads.status_counts(connection), reads.workers(connection)
+        counts, alive = reads.status_counts(connection), workers_alive(connection)
     if any(counts.values()):
         st.rerun()
-    _queue_line(counts, workers)
+    _queue_line(counts, alive)
 
 
 @st.fragment(run_every=_TICK)
@@ -60,8 +61,8 @@ def _table(experiment: str | None, status: Status | None) -> None:
     now = time.time()
     with store.reading() as connection:
         rows = reads.list_runs(connection, experiment=experiment, status=status, limit=_LIMIT)
-        counts, workers = reads.status_counts(connection), reads.workers(connection)
-    _queue_line(counts, workers)
+        counts, alive = reads.status_counts(connection), workers_alive(connection)
+    _queue_line(counts, alive)
     if not rows:
         st.info("No run matches these filters.", icon=":material/filter_alt_off:")
         return
@@ -78,10 +79,8 @@ def _table(experiment: str | None, status: Status | None) -> None:
         st.caption(f"The newest {_LIMIT} runs are shown; choose an experiment or a status to see others.")
 
 
-def _queue_line(counts: Mapping[Status, int], workers: list[reads.WorkerRow]) -> None:
-    line, attention = liveness.queue_line(
-        counts, [worker.heartbeat_at for worker in workers if worker.ended_at is None], time.time()
-    )
+def _queue_line(counts: Mapping[Status, int], alive: int) -> None:
+    line, attention = liveness.queue_line(counts, alive)
     if attention:
         st.warning(line, icon=":material/power_off:")
     else:
@@ -91,7 +90,7 @@ def _queue_line(counts: Mapping[Status, int], workers: list[reads.WorkerRow]) ->
 def _cells(row: RunRow, now: float) -> list[str]:
     shown = liveness.shown_status(row.status, row.heartbeat_at, now)
     live = shown in (Status.RUNNING, Status.STARTING, Status.STOPPING)
-    detail = " · ".join([row.experiment, row.algorithm, f"seed {row.seed}"])
+    detail = " · ".join([row.experiment, row.preset or row.algorithm, f"seed {row.seed}"])
     started_until = (row.ended_at or now) - row.started_at if row.started_at else None
     return [
         markup.link(f"{row.id} · {row.name}", f"run?run={row.id}", sub=detail),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from backend import store
 from db import reads
 from db.statuses import Status
 
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = ("runs", "new_run", "run", "compare", "leaderboard")
 
 
@@ -64,11 +67,20 @@ def test_an_empty_store_says_what_to_do_next(page, says, empty_store, open_page)
     assert says in texts(app)
 
 
-def test_pages_start_without_torch(full_store, open_page):
-    loaded = "torch" in sys.modules
-    for page in PAGES:
-        assert not open_page(page, run=str(full_store.runs["occ"])).exception
-    assert loaded or "torch" not in sys.modules
+def test_every_page_starts_without_torch(full_store):
+    program = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file({str(APP)!r}, default_timeout=20).run()
+app.query_params["run"] = "1"
+for page in {PAGES!r}:
+    assert not app.switch_page(f"pages/{{page}}.py").run().exception, page
+print(sorted({{"torch", "transformers", "accelerate"}} & set(sys.modules)))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=APP.parents[1], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
 
 
 # --- runs ------------------------------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+"""Charts as pure functions: what stands where, and what is never hidden."""
+
+import math
+
+import pytest
+
+from dashboard import charts, run_charts
+from dashboard.charts import Line
+from db.reads import EvaluationRow, Series
+
+NAN = math.nan
+
+
+def test_mini_batches_stand_between_steps_and_the_last_one_at_its_step():
+    assert charts.positions([1, 1, 2, 2], [0, 1, 0, 1], 2) == [0.5, 1.0, 1.5, 2.0]
+    assert charts.positions([3], [-1], 4) == [3]
+
+
+@pytest.mark.parametrize(
+    ("window", "expected"),
+    [(1, [1, 2, NAN, 4]), (2, [1, 1.5, 2, 4]), (10, [1, 1.5, 1.5, 7 / 3])],
+)
+def test_the_trailing_mean_counts_steps_and_leaves_out_what_is_not_finite(window, expected):
+    result = charts.trailing_mean([1, 2, 3, 4], [1, 2, NAN, 4], window)
+    assert result == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_trailing_mean_of_sparse_points_looks_back_in_steps_not_in_points():
+    assert charts.trailing_mean([0, 20, 21], [1.0, 3.0, 5.0], 10) == pytest.approx([1, 3, 4])
+
+
+def test_a_logarithmic_axis_is_offered_only_where_nothing_is_negative():
+    assert charts.can_be_log([Line("a", [1, 2], [0.0, 3.0], "#000000")])
+    assert not charts.can_be_log([Line("a", [1, 2], [-1.0, 3.0], "#000000")])
+    assert not charts.can_be_log([Line("a", [1], [0.0], "#000000")])
+    assert not charts.can_be_log([Line("a", [1], [NAN], "#000000")])
+    [trace] = charts.lines("t", [Line("a", [1, 2], [0.0, 3.0], "#000000")], log=True).data
+    assert trace.y == (None, 3.0)
+
+
+@pytest.mark.parametrize(("highest", "in_sight"), [(0.5, True), (0.01, False)])
+def test_the_clip_is_in_sight_unless_it_would_press_the_values_flat(highest, in_sight):
+    figure = charts.lines("t", [Line("a", [1, 2], [0.0, highest], "#000000")], clip=(0.0, 1.0))
+    assert [shape.y0 for shape in figure.layout.shapes] == [0.0, 1.0]
+    assert (figure.layout.yaxis.range is not None) == in_sight
+
+
+def test_figures_take_their_background_from_the_page_and_use_no_webgl():
+    figure = charts.lines(
+        "t", [Line("a", [1], [1.0], "#000000", low=[0.0], high=[2.0]), Line("b", [1], [1.0], "#FFFFFF")]
+    )
+    assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+    assert {trace.type for trace in figure.data} == {"scatter"}
+    assert figure.layout.uirevision
+
+
+def test_an_interval_plot_keeps_order_bounds_and_sign():
+    rows = [charts.Row("best", 0.1, 0.05, 0.2, "#000000"), charts.Row("next", -0.1, -0.2, 0.0, "#000000")]
+    figure = charts.intervals("t", rows, difference=True)
+    assert figure.layout.yaxis.categoryarray == ("next", "best")
+    assert figure.data[0].error_x.array[0] == pytest.approx(0.1)
+    assert figure.data[0].error_x.arrayminus[0] == pytest.approx(0.05)
+    assert "+5.0% to +20.0%" in figure.data[0].hovertemplate
+
+
+def test_parts_of_a_step_that_were_not_logged_took_no_time():
+    parts = {
+        "time/rollout_seconds": Series((1, 2), (-1, -1), (0.2, 0.3)),
+        "time/evaluation_seconds": Series((2,), (-1,), (1.0,)),
+    }
+    figure = run_charts.time_figure(parts)
+    assert {trace.name: trace.y for trace in figure.data} == {"evaluation": (0.0, 1.0), "rollout": (0.2, 0.3)}
+    assert run_charts.time_figure({"time/rollout_seconds": Series((), (), ())}) is None
+
+
+def test_an_evaluation_is_drawn_with_its_interval():
+    rows = [
+        EvaluationRow(1, "addition", step, 1, 2, 1.0, 1.0, 0.0, {"a": "11", "b": "10", "c": "00"}) for step in (20, 0)
+    ]
+    [figure] = run_charts.evaluation_figures(rows, "#000000")
+    band, line = figure.data
+    assert "avg@2" in figure.layout.title.text
+    assert line.x == (0, 20)
+    assert line.y == (0.5, 0.5)
+    assert min(band.y) < 0.5 < max(band.y)
+
+
+def test_a_value_per_mini_batch_is_a_dot_and_the_mean_of_the_step_a_line():
+    fine, coarse = Series((1, 1), (0, 1), (0.0, 1.0)), Series((1,), (-1,), (0.5,))
+    lines = run_charts.chart_lines(
+        run_charts.COEFFICIENT, {"mtp/coefficient": coarse}, {"mtp/coefficient": fine}, per_step=2, colour="#000000"
+    )
+    assert [(line.mode, list(line.x), list(line.y)) for line in lines] == [
+        ("markers", [0.5, 1.0], [0.0, 1.0]),
+        ("lines", [1], [0.5]),
+    ]

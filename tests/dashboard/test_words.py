@@ -1,0 +1,92 @@
+"""Numbers, times and markup as they are read."""
+
+import math
+
+import pytest
+
+from dashboard import liveness, markup, words
+from db.statuses import Status
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0468, "0.0468"),
+        (1, "1.00"),
+        (123.456, "123"),
+        (-0.5, "−0.500"),
+        (0, "0.00"),
+        (1e-6, "1.00e−6"),
+        (2.5e7, "2.50e7"),
+        (math.nan, "NaN"),
+        (-math.inf, "−∞"),
+        (None, "–"),
+    ],
+)
+def test_a_number_has_three_digits_that_matter(value, shown):
+    assert words.number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.312, "0.31 s"),
+        (42.4, "42 s"),
+        (59.7, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (7440, "2 h 04 min"),
+        (273_600, "3 d 4 h"),
+        (None, "–"),
+    ],
+)
+def test_a_duration_has_the_units_that_matter(seconds, shown):
+    assert words.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (2, "just now"),
+        (40, "40 s ago"),
+        (300, "5 min ago"),
+        (10_800, "3 h ago"),
+        (200_000, "2 d ago"),
+        (-5, "just now"),
+    ],
+)
+def test_an_age_is_coarse(seconds, shown):
+    assert words.age(1000.0, 1000.0 + seconds) == shown
+
+
+def test_time_left_follows_the_pace_of_this_attempt():
+    assert words.time_left(step=60, total=100, from_step=40, elapsed=10) == 20
+    assert words.time_left(step=40, total=100, from_step=40, elapsed=10) is None
+
+
+@pytest.mark.parametrize("status", [Status.STARTING, Status.RUNNING, Status.STOPPING])
+def test_an_active_run_is_shown_as_such_only_with_a_fresh_heartbeat(status):
+    assert liveness.shown_status(status, 100.0, 101.0) == status
+    assert liveness.shown_status(status, 100.0, 101.0 + liveness.STALE_AFTER) == liveness.LOST
+    assert liveness.shown_status(Status.FINISHED, 100.0, 1e9) == Status.FINISHED
+
+
+def test_the_queue_line_says_what_to_do_when_no_worker_is_alive():
+    counts = dict.fromkeys(Status, 0) | {Status.QUEUED: 2, Status.RUNNING: 1}
+    assert liveness.queue_line(counts, 1) == ("1 worker alive · 1 active · 2 queued", False)
+    line, attention = liveness.queue_line(counts, 0)
+    assert attention
+    assert "mtprl up" in line
+
+
+def test_markup_escapes_what_comes_from_data():
+    evil = '<script>"&'
+    for piece in (
+        markup.text(evil, sub=evil),
+        markup.link(evil, evil),
+        markup.status(evil, note=evil),
+        markup.verbatim(evil),
+        markup.log(evil),
+        markup.grade(True, evil),
+        markup.event(evil, "error"),
+    ):
+        assert "<script" not in piece
