@@ -263,8 +263,9 @@ def test_a_resume_replaces_what_was_said_of_later_steps(store, run, reader):
 def test_a_resume_in_the_middle_of_a_stretch_voids_only_what_stands_before_it(store, run, reader):
     reader.feed(started(), metrics(1, loss=1.0), metrics(2, loss=2.0))
     second = _resume(store, run)
-    result = second.feed(metrics(3, loss=3.0), started(2, resumed_from=1), metrics(2, attempt=2, loss=22.0))
-    assert result.superseded == 2
+    assert second.feed(metrics(3, loss=3.0), started(2, resumed_from=1)).superseded == 2
+    assert (_detail(store, run).step, _latest(store, run)) == (1, {"loss": (1, -1, 1.0)})
+    assert second.feed(metrics(2, attempt=2, loss=22.0)).superseded == 0
     assert _exported(store, run) == [("loss", 1, -1, 1.0, 1), ("loss", 2, -1, 22.0, 2)]
     assert (_detail(store, run).step, _latest(store, run)) == (2, {"loss": (2, -1, 22.0)})
 
