@@ -4,8 +4,9 @@ Extraction rule: the last \boxed{...} with balanced braces; without one, the res
 without one, nothing. Only the last `TAIL` characters of a completion are read, so that no completion is slow to read.
 
 Comparison rule: two answers that are the same text after normalisation are equal; two plain numbers (integers, decimals,
-thousands separators, fractions of integers) are compared exactly. Everything else is undecided here and is left to
-`trainer.tasks.symbolic`.
+thousands separators, fractions of integers) are compared exactly; an unevaluated sum or product of plain numbers is no
+answer where a number is asked for, or copying `357+864` from the question would be right. Everything else is undecided
+here and is left to `trainer.tasks.symbolic`.
 """
 
 from __future__ import annotations
@@ -57,8 +58,19 @@ def equal(answer: str, gold: str) -> bool | None:
     if answer == gold:
         return True
     gold_number = number(gold)
-    answer_number = number(answer) if gold_number is not None else None
-    return None if answer_number is None else answer_number == gold_number
+    if gold_number is None:
+        return None
+    answer_number = number(answer)
+    if answer_number is not None:
+        return answer_number == gold_number
+    return False if _is_unevaluated(answer) else None
+
+
+_ARITHMETIC = frozenset("0123456789.,+-*() ")
+
+
+def _is_unevaluated(text: str) -> bool:
+    return _ARITHMETIC.issuperset(text) and any(sign in text.lstrip("+-( ") for sign in "+-*")
 
 
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
