@@ -66,7 +66,9 @@ def save(
         partial.rename(final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise ModelError(f"{final}: the checkpoint cannot be written ({error.strerror or error}); free disk space") from error
+        raise ModelError(
+            f"{final}: the checkpoint cannot be written ({error.strerror or error}); free disk space"
+        ) from error
     for old in stored(folder)[:-keep]:
         shutil.rmtree(old.path, ignore_errors=True)
     return final
@@ -81,7 +83,9 @@ def restore(checkpoint: StoredCheckpoint, updater: Updater) -> None:
     try:
         state = torch.load(checkpoint.path / "state.pt", map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(f"{checkpoint.path}: the optimiser state cannot be read ({error}); remove this checkpoint") from error
+        raise ModelError(
+            f"{checkpoint.path}: the optimiser state cannot be read ({error}); remove this checkpoint"
+        ) from error
     optimizer: Optimizer = updater.optimizer
     optimizer.load_state_dict(state["optimizer"])
     updater.updates = state["updates"]

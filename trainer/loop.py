@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -246,9 +247,7 @@ def _decayed(joint: JointModel, settings: OptimizerConfig) -> list[dict[str, obj
     ]
 
 
-def _about(
-    config: RunConfig, accelerator: Accelerator, resumed: checkpoint.StoredCheckpoint | None
-) -> dict[str, object]:
+def _about(config: RunConfig, accelerator: Accelerator, resumed: checkpoint.StoredCheckpoint | None) -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "host": platform.node(),

@@ -96,12 +96,26 @@ def new_model() -> JointModel:
 
 def character_tokenizer() -> PreTrainedTokenizerFast:
     """One token per printable ASCII character, and one for `Answer:`; anything else is unknown."""
-    alphabet = ["<pad>", "<eos>", "<unk>", "Answer:", "\n", " ", *string.digits, *string.punctuation, *string.ascii_letters]
+    alphabet = [
+        "<pad>",
+        "<eos>",
+        "<unk>",
+        "Answer:",
+        "\n",
+        " ",
+        *string.digits,
+        *string.punctuation,
+        *string.ascii_letters,
+    ]
     tokenizer = Tokenizer(models.WordLevel({token: index for index, token in enumerate(alphabet)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"Answer:|[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
     )
 
 
@@ -130,7 +144,9 @@ def _warm_up(
             progress(step, STEPS, {"accuracy": accuracy, "loss": loss.item()})
             if accuracy >= TARGET_ACCURACY:
                 return accuracy
-    raise TrainingError(f"the base model reached accuracy {accuracy:.2f} in {STEPS} steps, not {TARGET_ACCURACY}; try another seed")
+    raise TrainingError(
+        f"the base model reached accuracy {accuracy:.2f} in {STEPS} steps, not {TARGET_ACCURACY}; try another seed"
+    )
 
 
 def _batch(tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[int, int]]) -> Sequences:

@@ -44,8 +44,13 @@ class Predictions(NamedTuple):
     """[B, T] main head."""
     entropy: Tensor
     """[B, T] main head, nats, detached."""
-    mtp_log_probs: dict[str, Tensor]
+    mtp_log_probs: dict[Reach, Tensor]
     """Per Reach: [K, B, T]."""
+
+    @property
+    def mtp(self) -> Tensor:
+        """[K, B, T] of whichever reach: they differ only in where gradients go. K is 0 where none was asked for."""
+        return next(iter(self.mtp_log_probs.values()), self.log_probs.new_zeros(0, *self.log_probs.shape))
 
 
 class JointModel(nn.Module):
@@ -71,7 +76,7 @@ class JointModel(nn.Module):
         hidden = self._trunk_hidden(batch.tokens)
         places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
         main = _at(hidden, batch, places - 1, batch.mask, lm_head, temperature)
-        mtp_log_probs = {}
+        mtp_log_probs: dict[Reach, Tensor] = {}
         for reach in mtp:
             shared = lm_head.detach() if reach == "heads" else lm_head
             depth_log_probs = [
@@ -120,7 +125,11 @@ class JointModel(nn.Module):
         decoder = self.trunk.get_decoder()
         position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
         mask = create_causal_mask(
-            config=self.trunk.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None, position_ids=position_ids
+            config=self.trunk.config,
+            inputs_embeds=hidden,
+            attention_mask=None,
+            past_key_values=None,
+            position_ids=position_ids,
         )
         return {
             "attention_mask": mask,

@@ -110,5 +110,7 @@ def _load_heads(joint: JointModel, file: Path) -> None:
         if name not in tensors:
             raise ModelError(f"{file}: the tensor depths.{name} is missing")
         if tensors[name].shape != tensor.shape:
-            raise ModelError(f"{file}: depths.{name} is {tuple(tensors[name].shape)}, the model needs {tuple(tensor.shape)}")
+            raise ModelError(
+                f"{file}: depths.{name} is {tuple(tensors[name].shape)}, the model needs {tuple(tensor.shape)}"
+            )
     joint.mtp.load_state_dict({name: tensors[name] for name in wanted})

@@ -50,7 +50,9 @@ TrunkLoss = Callable[[MtpBatch, PolicyLoss, Tensor], Tensor]
 
 def cross_entropy(batch: MtpBatch) -> Tensor:
     """Mean over the counted response tokens of -log-prob; no prompt token and no padding takes part."""
-    return -(torch.where(batch.mask, batch.mtp_log_probs, 0.0) * batch.token_weights.to(batch.mtp_log_probs.dtype)).sum()
+    return -(
+        torch.where(batch.mask, batch.mtp_log_probs, 0.0) * batch.token_weights.to(batch.mtp_log_probs.dtype)
+    ).sum()
 
 
 def ce_loss(batch: MtpBatch, policy_loss: PolicyLoss, coefficient: Tensor) -> Tensor:
@@ -76,7 +78,9 @@ def mtp_policy_loss(
     return coefficient * policy_loss(batch.mtp_log_probs, old, batch.advantages, batch.mask, weights=batch.weights)
 
 
-def trunk_loss(regime: config.Off | config.Detach | config.CrossEntropy | config.Policy | config.Occ) -> TrunkLoss | None:
+def trunk_loss(
+    regime: config.Off | config.Detach | config.CrossEntropy | config.Policy | config.Occ,
+) -> TrunkLoss | None:
     """The loss whose gradient the regime lets into the trunk; None where nothing may reach it (off, detach)."""
     match regime:
         case config.CrossEntropy():

@@ -53,7 +53,9 @@ class CoefficientTracker:
         if not used:
             return zero
         regime = self.regime
-        values = torch.stack([part.coefficient(regime.estimator, regime.lambda_plus, regime.eps).cpu() for part in used])
+        values = torch.stack(
+            [part.coefficient(regime.estimator, regime.lambda_plus, regime.eps).cpu() for part in used]
+        )
         return values.clamp(*regime.clip) if regime.clip else values
 
     def observe(self, sums: Sequence[Sums], *, first_of_phase: bool) -> None:

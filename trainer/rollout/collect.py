@@ -78,9 +78,7 @@ class Experience:
         ]
 
 
-def sample_responses(
-    engine: Engine, prompts: Sequence[Prompt], config: RunConfig, step: int
-) -> list[Response]:
+def sample_responses(engine: Engine, prompts: Sequence[Prompt], config: RunConfig, step: int) -> list[Response]:
     """The step's responses, the samples of a prompt side by side."""
     sampling = Sampling(
         samples=config.rollout.samples_per_prompt,

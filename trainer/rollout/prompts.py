@@ -48,7 +48,10 @@ def tokenize(items: list[Item], tokenizer: PreTrainedTokenizerBase, max_tokens: 
 def prompts_of_step(prompts: list[Prompt], seed: int, step: int, count: int) -> list[Prompt]:
     """The `count` prompts of a step (from 1): the data set in a new order in each pass, passes following one another."""
     first = (step - 1) * count
-    return [prompts[_order(len(prompts), seed, place // len(prompts))[place % len(prompts)]] for place in range(first, first + count)]
+    return [
+        prompts[_order(len(prompts), seed, place // len(prompts))[place % len(prompts)]]
+        for place in range(first, first + count)
+    ]
 
 
 def _order(size: int, seed: int, epoch: int) -> list[int]:

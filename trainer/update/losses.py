@@ -1,8 +1,8 @@
 """Which losses a configuration has, and where the gradient of each may go.
 
-    policy loss of the main head   -> trunk
-    the regime's MTP loss          -> trunk and heads, or only the trunk where the heads learn otherwise
-    detached cross-entropy         -> the heads' own parameters only (regime detach, or mtp.head_loss ce)
+policy loss of the main head   -> trunk
+the regime's MTP loss          -> trunk and heads, or only the trunk where the heads learn otherwise
+detached cross-entropy         -> the heads' own parameters only (regime detach, or mtp.head_loss ce)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from trainer.config import RunConfig
 from trainer.models.joint import Predictions, Reach
 from trainer.objectives.algorithms import policy_loss
-from trainer.objectives.regimes import cross_entropy, trunk_loss
+from trainer.objectives.regimes import PolicyLoss, cross_entropy, trunk_loss
 from trainer.update.minibatch import MiniBatch
 
 
@@ -52,10 +52,17 @@ class Losses:
     """The losses of one configuration, as functions of a (micro-)batch and what the model predicts for it."""
 
     def __init__(self, config: RunConfig):
-        self.policy_loss = partial(policy_loss, config.algorithm.kind, **config.algorithm.model_dump(exclude={"kind"}))
+        self.policy_loss: PolicyLoss = partial(
+            policy_loss, config.algorithm.kind, **config.algorithm.model_dump(exclude={"kind"})
+        )
         self._regime_loss = trunk_loss(config.regime)
         self._head_scale = config.mtp.head_loss_scale
         self._reaches = reaches(config)
+
+    @property
+    def reach_trunk(self) -> bool:
+        """Whether any MTP loss flows into the trunk."""
+        return self._regime_loss is not None
 
     def __call__(self, batch: MiniBatch, predictions: Predictions, coefficients: Tensor) -> LossParts:
         """The batch's share of each loss; depths count 1 / K each.

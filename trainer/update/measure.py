@@ -9,10 +9,12 @@ from trainer.config import Occ, RunConfig
 from trainer.models.joint import Predictions
 from trainer.objectives.coefficient import Sums, calibration_sums, gain
 from trainer.objectives.regimes import cross_entropy
-from trainer.update.losses import LossParts, Losses
+from trainer.update.losses import Losses, LossParts
 from trainer.update.minibatch import MiniBatch
 
 Metrics = dict[str, float]
+ReferenceSums = dict[str, list[Sums]]
+"""Calibration sums per depth, under "main" and "own"."""
 
 
 class References:
@@ -26,25 +28,19 @@ class References:
         self.used = regime.reference if isinstance(regime, Occ) else "main"
         """The reference whose c_hat and v2_hat are logged, and that the regime uses."""
 
-    def measure(self, batch: MiniBatch, log_probs: Tensor, mtp_log_probs: Tensor) -> dict[str, list[Sums]]:
-        """The batch's sums under "main" and "own", one per depth.
-
-        Args:
-            batch: a mini-batch, or a micro-batch cut from it.
-            log_probs: [B, T] main head, current parameters.
-            mtp_log_probs: [K, B, T] MTP heads, current parameters.
-        """
-        d_rl = log_probs - batch.old.main
-        before = {"main": [batch.old.main] * len(mtp_log_probs), "own": list(batch.old.mtp)}
+    def measure(self, batch: MiniBatch, predictions: Predictions) -> ReferenceSums:
+        """The sums of a mini-batch, or of a micro-batch cut from it."""
+        d_rl = predictions.log_probs - batch.old.main
+        before = {"main": [batch.old.main] * len(predictions.mtp), "own": list(batch.old.mtp)}
         return {
             reference: [
                 calibration_sums(d_rl, now - start, mask, self.eps)
-                for now, start, mask in zip(mtp_log_probs, starts, batch.depth_masks, strict=True)
+                for now, start, mask in zip(predictions.mtp, starts, batch.depth_masks, strict=True)
             ]
             for reference, starts in before.items()
         }
 
-    def metrics(self, sums: dict[str, list[Sums]], coefficients: list[float] | None) -> Metrics:
+    def metrics(self, sums: ReferenceSums, coefficients: list[float] | None) -> Metrics:
         """c_hat, v2_hat, the coefficient that each reference would give, and the predicted gain at the one used.
 
         Args:
@@ -60,11 +56,13 @@ class References:
                 metrics[f"{prefix}coefficient_{reference}"] = float(would_be)
             if coefficients is not None:
                 metrics[f"{prefix}coefficient"] = coefficients[k]
-                metrics[f"{prefix}gain"] = gain(coefficients[k], float(used.c_hat), float(used.v2_hat), self.lambda_plus)
+                metrics[f"{prefix}gain"] = gain(
+                    coefficients[k], float(used.c_hat), float(used.v2_hat), self.lambda_plus
+                )
         return metrics
 
 
-def add_sums(total: dict[str, list[Sums]] | None, more: dict[str, list[Sums]]) -> dict[str, list[Sums]]:
+def add_sums(total: ReferenceSums | None, more: ReferenceSums) -> ReferenceSums:
     """Sums of one micro-batch added to those of the ones before."""
     if total is None:
         return more
@@ -84,10 +82,10 @@ def share(losses: Losses, batch: MiniBatch, predictions: Predictions, parts: Los
         "policy/approx_kl": (log_ratio.exp() - 1 - log_ratio).sum().item() / batch.tokens,
         "policy/clip_fraction": _clipped(losses, batch, predictions.log_probs) / batch.tokens,
     }
-    for mtp_log_probs in list(predictions.mtp_log_probs.values())[:1]:
+    for k, depth in enumerate(batch.depths(predictions.mtp.detach())):
+        metrics["mtp/loss" if k == 0 else f"mtp/depth_{k + 1}/loss"] = cross_entropy(depth).item()
+    if losses.reach_trunk:
         metrics["mtp/trunk_loss"] = parts.regime.item()
-        for k, depth in enumerate(batch.depths(mtp_log_probs.detach())):
-            metrics["mtp/loss" if k == 0 else f"mtp/depth_{k + 1}/loss"] = cross_entropy(depth).item()
     return metrics
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from torch.optim import Optimizer
 
 from trainer.config import RunConfig
@@ -16,7 +18,7 @@ from trainer.objectives.algorithms import ALGORITHMS
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.collect import Experience
 from trainer.update.losses import Losses, reaches
-from trainer.update.measure import Metrics, References, add_sums, share
+from trainer.update.measure import Metrics, References, ReferenceSums, add_sums, share
 from trainer.update.minibatch import MiniBatch, OldLogProbs
 
 
@@ -47,18 +49,14 @@ class Updater:
     @torch.no_grad()
     def old_log_probs(self, sequences: Sequences) -> OldLogProbs:
         """Log-probs under the present parameters, in the pieces that the update will use, so that the two agree exactly."""
-        size = self.config.update.micro_batch_sequences
         outputs = []
         for rows in self._mini_batches(len(sequences.tokens)):
-            part = sequences.rows(rows)
-            step = size or len(part.tokens)
-            for start in range(0, len(part.tokens), step):
-                piece = part.rows(slice(start, start + step))
+            size = self.config.update.micro_batch_sequences or rows.stop - rows.start
+            for start in range(rows.start, rows.stop, size):
+                piece = sequences.rows(slice(start, min(start + size, rows.stop)))
                 outputs.append(self.model(piece, self._temperature, self._reaches[:1]))
         main = torch.cat([output.log_probs for output in outputs])
-        if not self._reaches:
-            return OldLogProbs(main, main.new_zeros(0, *main.shape))
-        return OldLogProbs(main, torch.cat([output.mtp_log_probs[self._reaches[0]] for output in outputs], dim=1))
+        return OldLogProbs(main, torch.cat([output.mtp for output in outputs], dim=1))
 
     def run(self, experience: Experience, old: OldLogProbs) -> Iterator[Metrics]:
         """Make every optimiser step of the phase, yielding each one's metrics.
@@ -85,51 +83,48 @@ class Updater:
 
     def _step(self, batch: MiniBatch, *, first_of_phase: bool) -> Metrics:
         pieces = list(batch.pieces(self.config.update.micro_batch_sequences))
-        if self.tracker.needs_sums_before_backward and len(pieces) > 1 and not first_of_phase:
-            coefficients = self.tracker.coefficients(self._measure(pieces), first_of_phase=False)
-        elif self.tracker.needs_sums_before_backward or self.tracker.per_micro_batch:
-            coefficients = None  # from the micro-batch's own forward pass
-        else:
-            coefficients = self.tracker.coefficients(None, first_of_phase=first_of_phase)
-        metrics: Metrics = {}
-        sums, used = None, []
+        coefficients = self._coefficients_ahead(pieces, first_of_phase)
+        metrics: Metrics = defaultdict(float)
+        sums: ReferenceSums | None = None
+        used = []
         for piece in pieces:
             predictions = self.model(piece.sequences, self._temperature, self._reaches)
+            measured = self._references.measure(piece, predictions)
+            sums = add_sums(sums, measured)
             lambdas = coefficients
-            if self._reaches:
-                measured = self._references.measure(
-                    piece, predictions.log_probs, predictions.mtp_log_probs[self._reaches[0]]
-                )
-                sums = add_sums(sums, measured)
-                if lambdas is None:
-                    own = measured[self._references.used]
-                    lambdas = self.tracker.coefficients(own, first_of_phase=first_of_phase)
-                used.append(lambdas)
+            if lambdas is None:
+                lambdas = self.tracker.coefficients(measured[self._references.used], first_of_phase=first_of_phase)
+            used.append(lambdas)
             parts = self._losses(piece, predictions, lambdas)
             self.accelerator.backward(parts.total)
             for name, value in share(self._losses, piece, predictions, parts).items():
-                metrics[name] = metrics.get(name, 0.0) + value
-        if sums is not None:
-            # Where every micro-batch has its own coefficient, their mean is what is logged.
-            values = torch.stack(used).mean(dim=0).tolist() if self.tracker.has_coefficient else None
-            metrics |= self._references.metrics(sums, values)
-            self.tracker.observe(sums[self._references.used], first_of_phase=first_of_phase)
-        return metrics | self._optimise(metrics)
-
-    def _measure(self, pieces: list[MiniBatch]) -> list:
-        """Calibration sums of a mini-batch before its backward pass: one forward pass more, without gradients."""
-        sums = None
-        for piece in pieces:
-            with torch.no_grad():
-                predictions = self.model(piece.sequences, self._temperature, self._reaches[:1])
-            mtp = predictions.mtp_log_probs[self._reaches[0]]
-            sums = add_sums(sums, self._references.measure(piece, predictions.log_probs, mtp))
+                metrics[name] += value
         assert sums is not None
-        return sums[self._references.used]
+        # Where every micro-batch has its own coefficient, their mean is what is logged.
+        logged = torch.stack(used).mean(dim=0).tolist() if self.tracker.has_coefficient else None
+        self.tracker.observe(sums[self._references.used], first_of_phase=first_of_phase)
+        return {**metrics, **self._references.metrics(sums, logged), **self._optimise(metrics["policy/loss"])}
 
-    def _optimise(self, metrics: Metrics) -> Metrics:
+    def _coefficients_ahead(self, pieces: list[MiniBatch], first_of_phase: bool) -> Tensor | None:
+        """lambda [K] where it is known before the update's forward passes; None: each piece's own pass gives it.
+
+        The sums of a whole mini-batch that is cut into several pieces cost one forward pass more, without gradients.
+        """
+        whole = self.tracker.needs_sums_before_backward
+        if self.tracker.per_micro_batch or (whole and len(pieces) == 1):
+            return None
+        sums: ReferenceSums | None = None
+        if whole and not first_of_phase:
+            for piece in pieces:
+                with torch.no_grad():
+                    predictions = self.model(piece.sequences, self._temperature, self._reaches[:1])
+                sums = add_sums(sums, self._references.measure(piece, predictions))
+        used = None if sums is None else sums[self._references.used]
+        return self.tracker.coefficients(used, first_of_phase=first_of_phase)
+
+    def _optimise(self, policy_loss: float) -> Metrics:
         """Clip trunk and heads each by itself, step, and say how large the gradients were."""
-        norms = {"policy/loss": metrics["policy/loss"]}
+        norms = {"policy/loss": policy_loss}
         for name, part in (("trunk", self._joint.trunk), ("head", self._joint.mtp)):
             parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
             if parameters:

@@ -71,9 +71,7 @@ def test_token_mean_estimator(case):
 
 @pytest.mark.parametrize("case", GOLDEN["advantages"])
 def test_group_advantages(case):
-    result = group_advantages(
-        tensor(case["rewards"]), torch.tensor(case["groups"]), scale_by_std=case["scale_by_std"]
-    )
+    result = group_advantages(tensor(case["rewards"]), torch.tensor(case["groups"]), scale_by_std=case["scale_by_std"])
     torch.testing.assert_close(result, tensor(case["expected"]), rtol=1e-9, atol=1e-9)
 
 

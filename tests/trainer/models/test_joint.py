@@ -1,0 +1,132 @@
+"""Alignment of the heads, and where their gradients may go."""
+
+import pytest
+import torch
+
+from trainer.models.joint import Sequences
+from trainer.models.log_probs import token_log_probs
+
+
+def depth_log_prob_by_hand(joint, tokens: list[int], place: int, k: int, temperature: float = 1.0) -> float:
+    """log-prob of the token at `place` from depth k, on this one sequence, straight from the definition.
+
+    Depth k joins the previous depth's state at i with the embedding of x_{i+k}, and its state at i predicts x_{i+k+1}.
+    """
+    ids = torch.tensor([tokens])
+    decoder = joint.trunk.get_decoder()
+    hidden = decoder(input_ids=ids).last_hidden_state
+    embeddings = joint.trunk.get_input_embeddings()(ids)
+    for depth, head in enumerate(joint.mtp[:k], start=1):
+        length = len(tokens) - depth
+        positions = torch.arange(length)[None]
+        causal = torch.full((length, length), float("-inf")).triu(1)[None, None]
+        hidden = head(
+            hidden[:, :length],
+            embeddings[:, depth:],
+            attention_mask=causal,
+            position_ids=positions,
+            position_embeddings=decoder.rotary_emb(hidden, positions),
+        )
+    state = joint.mtp[k - 1].norm(hidden[0, place - k - 1])
+    logits = joint.trunk.lm_head(state) / temperature
+    return logits.log_softmax(-1)[tokens[place]].item()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_depth_k_predicts_the_same_token_as_the_main_head(make_joint, sequences, temperature):
+    joint = make_joint(3)
+    with torch.no_grad():
+        out = joint(sequences, temperature, ("all",))
+    masks = joint.depth_masks(sequences)
+    checked = 0
+    for row, start in enumerate(sequences.prompt_lengths.tolist()):
+        length = int(sequences.mask[row].sum())
+        tokens = sequences.tokens[row, : start + length].tolist()
+        main = joint.trunk(torch.tensor([tokens])).logits[0].div(temperature).log_softmax(-1)
+        for t in range(length):
+            place = start + t
+            assert out.log_probs[row, t].item() == pytest.approx(main[place - 1, tokens[place]].item(), abs=1e-5)
+            for k in range(1, 4):
+                assert bool(masks[k - 1, row, t]) == (place >= k + 1)
+                if place >= k + 1:
+                    by_hand = depth_log_prob_by_hand(joint, tokens, place, k, temperature)
+                    assert out.mtp[k - 1, row, t].item() == pytest.approx(by_hand, abs=1e-5)
+                    checked += 1
+    assert checked > 60
+
+
+def test_padding_has_no_influence(make_joint, sequences):
+    joint = make_joint(2)
+    noise = torch.randint(2, 24, sequences.tokens.shape)
+    ends = sequences.prompt_lengths + sequences.mask.sum(1)
+    inside = torch.arange(sequences.tokens.shape[1]) < ends[:, None]
+    spoiled = sequences._replace(tokens=torch.where(inside, sequences.tokens, noise))
+    for clean, dirty in zip(joint(sequences, 1.0, ("all",))[:2], joint(spoiled, 1.0, ("all",))[:2], strict=True):
+        torch.testing.assert_close(clean, dirty)
+    torch.testing.assert_close(joint(sequences, 1.0, ("all",)).mtp, joint(spoiled, 1.0, ("all",)).mtp)
+
+
+def test_every_reach_gives_the_same_values(make_joint, sequences):
+    out = make_joint(2)(sequences, 1.0, ("all", "trunk", "heads"))
+    torch.testing.assert_close(out.mtp_log_probs["all"], out.mtp_log_probs["trunk"], rtol=0, atol=0)
+    torch.testing.assert_close(out.mtp_log_probs["all"], out.mtp_log_probs["heads"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    ("reach", "trunk", "heads"), [("all", True, True), ("trunk", True, False), ("heads", False, True)]
+)
+def test_gradients_go_where_the_reach_says_and_nowhere_else(make_joint, sequences, reach, trunk, heads, tied):
+    joint = make_joint(2, tied=tied)
+    joint(sequences, 1.0, (reach,)).mtp.sum().backward()
+    for expected, part in ((trunk, joint.trunk), (heads, joint.mtp)):
+        reached = {
+            name: parameter.grad is not None and bool(parameter.grad.any())
+            for name, parameter in part.named_parameters()
+        }
+        assert all(value == expected for value in reached.values()), reached
+
+
+def test_the_trunk_gets_the_same_gradient_whether_or_not_the_heads_get_theirs(make_joint, sequences):
+    joint = make_joint()
+    joint(sequences, 1.0, ("trunk",)).mtp.sum().backward()
+    alone = {name: parameter.grad.clone() for name, parameter in joint.trunk.named_parameters()}
+    joint.zero_grad()
+    joint(sequences, 1.0, ("all",)).mtp.sum().backward()
+    for name, parameter in joint.trunk.named_parameters():
+        torch.testing.assert_close(parameter.grad, alone[name])
+
+
+def test_a_one_token_sequence_without_depth_predictions(make_joint):
+    batch = Sequences(torch.tensor([[5, 7]]), torch.tensor([1]), torch.tensor([[True]]))
+    joint = make_joint(2)
+    out = joint(batch, 1.0, ("all",))
+    assert not joint.depth_masks(batch).any()
+    assert not out.mtp.any()
+    assert out.log_probs[0, 0] < 0
+    out.mtp.sum().backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in joint.parameters())
+
+
+def test_entropy_and_log_probs_of_known_distributions():
+    hidden = torch.eye(2)
+    lm_head = torch.tensor([[0.0, 0.0], [0.0, 2.0]]).T.contiguous()
+    uniform, skewed = torch.tensor([0.5, 0.5]), torch.tensor([0.0, 2.0]).softmax(0)
+    result = token_log_probs(hidden, lm_head.T.contiguous(), torch.tensor([0, 1]), 1.0)
+    torch.testing.assert_close(result.log_probs.exp(), torch.stack([uniform[0], skewed[1]]))
+    torch.testing.assert_close(result.entropy, torch.stack([-(p * p.log()).sum() for p in (uniform, skewed)]))
+
+
+def test_a_head_that_repeats_the_main_head_is_always_accepted(make_joint, sequences, monkeypatch):
+    joint = make_joint()
+    real = joint._mtp_hidden
+
+    def copying(hidden, tokens, reach):
+        for _ in real(hidden, tokens, reach):
+            yield hidden.roll(-1, dims=1)  # place i of depth 1 stands for what the main head sees at i + 1
+
+    assert 0 < joint.draft_acceptance(sequences, 1.0)[0].sampled < 0.99
+    monkeypatch.setattr(joint, "_mtp_hidden", copying)
+    accepted = joint.draft_acceptance(sequences, 1.0)[0]
+    assert accepted.greedy == 1
+    assert accepted.sampled == pytest.approx(1)

@@ -1,0 +1,86 @@
+"""Saving and loading models with their heads."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainer.errors import ModelError
+from trainer.models.demo_base import character_tokenizer
+from trainer.models.storage import has_heads, load_joint, load_tokenizer, save_joint
+
+
+@pytest.fixture
+def saved(make_joint, tmp_path):
+    joint = make_joint(2)
+    save_joint(joint, character_tokenizer(), tmp_path)
+    return joint, tmp_path
+
+
+def test_round_trip_keeps_every_tensor_bit_for_bit(saved):
+    joint, folder = saved
+    loaded = load_joint(str(folder), 2)
+    before, after = joint.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_fewer_depths_than_stored_take_the_first(saved):
+    joint, folder = saved
+    loaded = load_joint(str(folder), 1)
+    assert loaded.depths == 1
+    assert torch.equal(loaded.mtp[0].eh_proj.weight, joint.mtp[0].eh_proj.weight)
+
+
+def test_more_depths_than_stored_are_refused(saved):
+    with pytest.raises(ModelError, match=r"model\.mtp_depths: 3 asked for, but .* has 2; use at most 2"):
+        load_joint(str(saved[1]), 3)
+
+
+def test_a_model_without_heads_gets_the_same_new_ones_from_the_same_seed(saved):
+    _, folder = saved
+    (folder / "mtp_config.json").unlink()
+    assert not has_heads(str(folder))
+    first, again, other = (load_joint(str(folder), 1, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.mtp[0].eh_proj.weight, again.mtp[0].eh_proj.weight)
+    assert not torch.equal(first.mtp[0].eh_proj.weight, other.mtp[0].eh_proj.weight)
+    last_block = first.trunk.get_decoder().layers[-1]
+    assert torch.equal(first.mtp[0].block.mlp.up_proj.weight, last_block.mlp.up_proj.weight)
+
+
+def test_missing_and_misshapen_head_tensors_are_named(saved):
+    _, folder = saved
+    tensors = load_file(folder / "mtp.safetensors")
+    removed = tensors.pop("depths.1.eh_proj.weight")
+    save_file(tensors, folder / "mtp.safetensors")
+    with pytest.raises(ModelError, match=r"the tensor depths\.1\.eh_proj\.weight is missing"):
+        load_joint(str(folder), 2)
+    save_file(tensors | {"depths.1.eh_proj.weight": removed.T.contiguous()}, folder / "mtp.safetensors")
+    with pytest.raises(ModelError, match=r"depths\.1\.eh_proj\.weight is \(32, 16\), the model needs \(16, 32\)"):
+        load_joint(str(folder), 2)
+
+
+def test_heads_in_an_unknown_layout_are_refused_and_not_replaced(saved):
+    _, folder = saved
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_nextn_predict_layers": 1}))
+    with pytest.raises(ModelError, match="carries MTP heads of its own"):
+        load_joint(str(folder), 1)
+
+
+def test_nothing_to_load_is_said_in_words(tmp_path):
+    with pytest.raises(ModelError, match="cannot be loaded as a causal language model"):
+        load_joint(str(tmp_path), 1)
+    with pytest.raises(ModelError, match="no tokenizer can be loaded"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_the_character_tokenizer_survives_saving_and_keeps_text(tmp_path):
+    character_tokenizer().save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path))
+    text = "7+4=11 5+6+1=12 Answer:1221\n\\boxed{x}~"
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.decode(ids) == text
+    assert len(ids) == len(text) - len("Answer:") + 1
+    assert tokenizer.decode([*ids, tokenizer.eos_token_id], skip_special_tokens=True) == text

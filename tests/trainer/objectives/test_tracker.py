@@ -1,0 +1,58 @@
+"""The coefficient over the mini-batches of a run."""
+
+import pytest
+import torch
+
+from trainer.config import Occ, Policy
+from trainer.objectives.coefficient import Sums
+from trainer.objectives.tracker import CoefficientTracker
+
+
+def sums(c: float, v2: float) -> list[Sums]:
+    return [Sums(*(torch.tensor(value, dtype=torch.float64) for value in (c, v2, c / v2, 1)))]
+
+
+def used(tracker, *mini_batches):
+    """Coefficients of successive mini-batches (c, v2, first of its phase)."""
+    result = []
+    for c, v2, first in mini_batches:
+        result.append(tracker.coefficients(sums(c, v2), first_of_phase=first).item())
+        tracker.observe(sums(c, v2), first_of_phase=first)
+    return result
+
+
+def test_each_mini_batch_by_itself_and_zero_first():
+    tracker = CoefficientTracker(Occ(), 1)
+    assert used(tracker, (9, 1, True), (1, 2, False), (3, 2, False), (9, 1, True)) == pytest.approx([0, 0.5, 1.5, 0])
+
+
+def test_previous_uses_the_last_measured_mini_batch_across_phases():
+    tracker = CoefficientTracker(Occ(window="previous"), 1)
+    batches = [(9, 1, True), (1, 2, False), (3, 2, False), (9, 1, True), (5, 2, False)]
+    assert used(tracker, *batches) == pytest.approx([0, 0, 0.5, 0, 1.5])
+
+
+def test_ema_averages_c_and_v2_each_by_itself_and_skips_first_mini_batches():
+    tracker = CoefficientTracker(Occ(ema=0.75), 1)
+    batches = [(9, 1, True), (1, 2, False), (9, 1, True), (3, 6, False)]
+    mean_c, mean_v2 = 0.75 * 1 + 0.25 * 3, 0.75 * 2 + 0.25 * 6
+    assert used(tracker, *batches) == pytest.approx([0, 0.5, 0, mean_c / mean_v2])
+
+
+def test_previous_with_ema_uses_the_mean_up_to_the_mini_batch_before():
+    tracker = CoefficientTracker(Occ(window="previous", ema=0.5), 1)
+    batches = [(1, 1, False), (1, 2, False), (3, 2, False)]
+    assert used(tracker, *batches) == pytest.approx([0, 1, 1 / 1.5])
+
+
+def test_state_survives_a_checkpoint():
+    tracker, again = (CoefficientTracker(Occ(ema=0.9), 1) for _ in range(2))
+    used(tracker, (1, 2, False), (3, 2, False))
+    again.restore(tracker.state())
+    assert used(tracker, (5, 4, False)) == used(again, (5, 4, False))
+
+
+def test_a_fixed_coefficient_is_fixed():
+    assert used(CoefficientTracker(Policy(coefficient=0.3), 1), (9, 1, True), (1, 2, False)) == pytest.approx(
+        [0.3, 0.3]
+    )

@@ -1,0 +1,71 @@
+"""The built-in sampler."""
+
+import pytest
+import torch
+
+from trainer.rollout.builtin import BuiltinEngine, nucleus
+from trainer.rollout.engine import Sampling
+
+PROMPTS = [[3, 4, 5], [6], [7, 8, 9, 10, 11], [12, 13]]
+
+
+def sampling(**changes) -> Sampling:
+    return Sampling(**{"samples": 4, "max_tokens": 12, "temperature": 1.0, "top_p": 1.0, "seed": 1, **changes})
+
+
+@pytest.fixture
+def engine(make_joint):
+    return BuiltinEngine(make_joint().trunk, end_token=1)
+
+
+def test_log_probs_are_those_of_the_model_without_cache_or_padding(engine):
+    responses = engine.generate(PROMPTS, sampling(temperature=0.8))
+    for prompt, group in zip(PROMPTS, responses, strict=True):
+        assert len(group) == 4
+        for response in group:
+            logits = engine.trunk(torch.tensor([prompt + response.tokens])).logits[0] / 0.8
+            log_probs = logits.log_softmax(-1)[len(prompt) - 1 : -1]
+            expected = log_probs[range(len(response.tokens)), response.tokens].tolist()
+            assert response.log_probs == pytest.approx(expected, abs=1e-4)
+
+
+def test_responses_end_at_the_end_token_or_the_limit(engine):
+    for group in engine.generate(PROMPTS, sampling(samples=32)):
+        for response in group:
+            assert len(response.tokens) == len(response.log_probs)
+            assert 1 not in response.tokens[:-1]
+            assert response.truncated == (response.tokens[-1] != 1)
+            assert not response.truncated or len(response.tokens) == 12
+
+
+def test_the_same_seed_gives_the_same_responses_and_another_seed_others(engine):
+    assert engine.generate(PROMPTS, sampling()) == engine.generate(PROMPTS, sampling())
+    assert engine.generate(PROMPTS, sampling()) != engine.generate(PROMPTS, sampling(seed=2))
+
+
+def test_samples_of_a_prompt_follow_the_models_distribution(engine):
+    (group,) = engine.generate([PROMPTS[0]], sampling(samples=20_000, max_tokens=1))
+    counts = torch.bincount(torch.tensor([response.tokens[0] for response in group]), minlength=24)
+    probs = engine.trunk(torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1).detach()
+    expected = 20_000 * probs
+    chi_square = ((counts - expected).square() / expected).sum().item()
+    assert chi_square < 60  # 23 degrees of freedom: 49.7 at p = 0.001
+
+
+def test_nucleus_keeps_the_smallest_set_that_reaches_top_p():
+    probs = torch.tensor([[0.1, 0.5, 0.25, 0.15], [0.97, 0.01, 0.01, 0.01]])
+    torch.testing.assert_close(nucleus(probs, 0.7), torch.tensor([[0.0, 0.5, 0.25, 0.0], [0.97, 0.0, 0.0, 0.0]]))
+    assert torch.equal(nucleus(probs, 0.5)[0] > 0, torch.tensor([False, True, False, False]))
+
+
+def test_top_p_samples_nothing_from_outside(engine):
+    (group,) = engine.generate([PROMPTS[0]], sampling(samples=500, max_tokens=1, top_p=0.3))
+    probs = engine.trunk(torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
+    allowed = nucleus(probs[None], 0.3)[0] > 0
+    assert {response.tokens[0] for response in group} <= set(allowed.nonzero().flatten().tolist())
+
+
+def test_sampling_leaves_the_model_in_training_mode(engine):
+    engine.trunk.train()
+    engine.generate(PROMPTS, sampling())
+    assert engine.trunk.training

@@ -1,0 +1,72 @@
+"""From responses to rewards, advantages and rows."""
+
+import pytest
+import torch
+
+from trainer.config import Reward
+from trainer.errors import DataError
+from trainer.models.demo_base import character_tokenizer
+from trainer.rollout.collect import grade_responses, pack, reward
+from trainer.rollout.engine import Response
+from trainer.rollout.prompts import Prompt, prompts_of_step, tokenize
+from trainer.tasks import Grade, Grader, Item
+
+
+def item(name: str, answer: str) -> Item:
+    return Item(id=name, problem=f"{name}=", answer=answer, prompt=f"{name}=")
+
+
+def test_experience_of_a_step(make_config):
+    tokenizer = character_tokenizer()
+    prompts = tokenize([item("1+2", "3"), item("4+50", "54")], tokenizer, 16, "data").kept
+    texts = ["Answer:3", "Answer:4", "no", "Answer:54"]
+    responses = [
+        Response(tokenizer(text)["input_ids"] + [1], [-0.5] * (len(tokenizer(text)["input_ids"]) + 1), False)
+        for text in texts
+    ]
+    with Grader() as grader:
+        experience = grade_responses(prompts, responses, tokenizer, grader, make_config(), torch.device("cpu"))
+    assert experience.completions == texts
+    assert experience.rewards.tolist() == [1, -1, -1, 1]
+    assert experience.advantages.tolist() == pytest.approx([0.7071, -0.7071, -0.7071, 0.7071], abs=1e-3)
+    assert experience.sequences.prompt_lengths.tolist() == [4, 4, 5, 5]
+    metrics = experience.metrics()
+    assert metrics["reward/accuracy"] == 0.5
+    assert metrics["reward/zero_variance_fraction"] == 0
+    logged = experience.logged(1)
+    assert [row["sample"] for row in logged] == [0, 1]
+    assert logged[1]["reason"] == "not equal to 3"
+
+
+def test_rows_hold_prompt_response_and_padding():
+    prompts = [Prompt(item("a", "1"), [7, 8]), Prompt(item("b", "1"), [9])]
+    responses = [Response([2, 1], [-1.0, -2.0], False), Response([3], [-3.0], True)]
+    sequences, log_probs = pack(prompts, responses, torch.device("cpu"))
+    assert sequences.tokens.tolist() == [[7, 8, 2, 1], [9, 3, 0, 0]]
+    assert sequences.mask.tolist() == [[True, True], [True, False]]
+    assert log_probs.tolist() == [[-1, -2], [-3, 0]]
+
+
+def test_soft_overlong_punishment_is_added_to_the_reward():
+    grades = [Grade(True, "1", ""), Grade(False, "2", "")]
+    responses = [Response([5] * 10, [0.0] * 10, True), Response([5] * 8, [0.0] * 8, False)]
+    settings = Reward(overlong_buffer=4, overlong_factor=0.5)
+    assert reward(grades, responses, settings, 10).tolist() == pytest.approx([1 - 0.5, -1 - 0.25])
+
+
+def test_prompts_over_the_limit_are_counted_and_never_cut():
+    prompts = tokenize([item("1+2", "3"), item("100+200", "300")], character_tokenizer(), 5, "data")
+    assert [prompt.item.id for prompt in prompts.kept] == ["1+2"]
+    assert prompts.too_long == 1
+    with pytest.raises(DataError, match=r"data: no prompt has at most 3 tokens \(the shortest has 4\)"):
+        tokenize([item("1+2", "3")], character_tokenizer(), 3, "data")
+
+
+def test_every_prompt_is_met_once_per_pass_in_an_order_that_the_seed_fixes():
+    prompts = [Prompt(item(str(number), "0"), [number]) for number in range(10)]
+    steps = [[prompt.tokens[0] for prompt in prompts_of_step(prompts, 7, step, 4)] for step in range(1, 6)]
+    seen = sum(steps, [])
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+    assert [prompt.tokens[0] for prompt in prompts_of_step(prompts, 7, 3, 4)] == steps[2]
+    assert [prompt.tokens[0] for prompt in prompts_of_step(prompts, 8, 1, 4)] != steps[0]

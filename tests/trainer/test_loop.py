@@ -1,0 +1,191 @@
+"""Whole runs of a tiny random model: events, checkpoints, resume, refusals, the program itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer.config import RunConfig, dump, parse
+from trainer.errors import DataError
+from trainer.events import MemorySink, parse_lines
+from trainer.loop import train
+from trainer.models.demo_base import character_tokenizer
+from trainer.models.storage import load_joint, save_joint
+from trainer.tasks.addition import draw_pairs, write_problems
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(make_joint, tmp_path) -> RunConfig:
+    tokenizer = character_tokenizer()
+    save_joint(make_joint(2, vocabulary=len(tokenizer)), tokenizer, tmp_path / "base")
+    pairs = draw_pairs(12, 0)
+    write_problems(tmp_path / "train.jsonl", pairs[:8])
+    write_problems(tmp_path / "test.jsonl", pairs[8:])
+    return parse(
+        {
+            "steps": 6,
+            "model": {"path": str(tmp_path / "base"), "mtp_depths": 2},
+            "regime": {"kind": "occ", "reference": "own", "window": "previous", "ema": 0.5},
+            "mtp": {"head_loss": "ce"},
+            "data": {"kind": "jsonl", "path": str(tmp_path / "train.jsonl")},
+            "rollout": {"prompts_per_step": 4, "samples_per_prompt": 3, "max_response_tokens": 10},
+            # Random text is never right: the length punishment is what makes rewards differ.
+            "reward": {"overlong_buffer": 9},
+            "update": {"mini_batches": 2, "micro_batch_sequences": 4},
+            "optimizer": {"lr": 1e-2, "warmup_steps": 3},
+            "evaluation": {
+                "benchmarks": [{"name": "held-out", "data": {"kind": "jsonl", "path": str(tmp_path / "test.jsonl")}}],
+                "every": 2,
+                "samples": 2,
+            },
+            "checkpoint": {"every": 3, "keep": 1},
+            "logging": {"completions_every": 2, "completions_prompts": 2},
+        }
+    )
+
+
+def run(config, folder, *, stop_after=None, attempt=1):
+    folder.mkdir(exist_ok=True)
+    sink = MemorySink(attempt)
+    steps = iter(range(1, 1000))
+    outcome = train(config, folder, sink, lambda: next(steps) == stop_after)
+    return outcome, sink
+
+
+def parameters(folder):
+    return load_joint(str(folder / "checkpoints" / "step-000006" / "model"), 2).state_dict()
+
+
+def lasting(sink, above=0):
+    """Every metric that does not measure time, of steps above `above`."""
+    return {
+        (event["step"], event["mini_batch"], name): value
+        for event in sink.events
+        if event["type"] == "metrics" and event["step"] > above
+        for name, value in event["values"].items()
+        if not name.startswith("time/") and name != "rollout/tokens_per_second"
+    }
+
+
+def test_events_tell_the_whole_run(config, tmp_path):
+    outcome, sink = run(config, tmp_path / "run")
+    assert outcome == "finished"
+    kinds = [event["type"] for event in sink.events]
+    assert kinds[0] == "attempt_started"
+    assert [event["step"] for event in sink.events if event["type"] == "evaluation"] == [0, 2, 4, 6]
+    assert [event["step"] for event in sink.events if event["type"] == "checkpoint"] == [3, 6]
+    assert [event["step"] for event in sink.events if event["type"] == "completions"] == [1, 2, 4, 6]
+    names = {name for event in sink.events if event["type"] == "metrics" for name in event["values"]}
+    documented = (ROOT / "docs" / "metrics.md").read_text()
+    for name in names:
+        generic = name.replace("depth_2/", "").replace("held-out", "<benchmark>").replace("avg_at_2", "avg_at_<k>")
+        assert f"`{generic}`" in documented, f"{name} is not in docs/metrics.md"
+    coefficients = sink.series("mtp/coefficient")
+    assert [place[:2] for place in coefficients] == [(step, part) for step in range(1, 7) for part in (0, 1, -1)]
+    for step in range(1, 7):
+        by_part = {part: value for at, part, value in coefficients if at == step}
+        assert by_part[0] == 0
+        assert by_part[-1] == pytest.approx((by_part[0] + by_part[1]) / 2)
+    evaluation = next(event for event in sink.events if event["type"] == "evaluation")
+    assert len(evaluation["items"]) == 4
+    assert all(len(item["outcomes"]) == 2 for item in evaluation["items"])
+
+
+def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(config, tmp_path):
+    _, whole = run(config, tmp_path / "whole")
+    outcome, _ = run(config, tmp_path / "parts", stop_after=3)
+    assert outcome == "stopped"
+    outcome, rest = run(config, tmp_path / "parts", attempt=2)
+    assert outcome == "finished"
+    assert rest.events[0]["resumed_from"] == 3
+    assert lasting(rest) == lasting(whole, above=3)
+    first, second = parameters(tmp_path / "whole"), parameters(tmp_path / "parts")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_same_seed_repeats_a_run_and_another_seed_does_not(config, tmp_path):
+    (_, first), (_, again) = run(config, tmp_path / "a"), run(config, tmp_path / "b")
+    assert lasting(first) == lasting(again)
+    _, other = run(config.model_copy(update={"seed": 1}), tmp_path / "c")
+    assert lasting(first) != lasting(other)
+
+
+def test_a_half_written_checkpoint_is_never_loaded(config, tmp_path):
+    folder = tmp_path / "run"
+    run(config, folder, stop_after=2)
+    torn = folder / "checkpoints" / ".step-000004.partial"
+    torn.mkdir()
+    (torn / "state.pt").write_bytes(b"half")
+    _, rest = run(config, folder, attempt=2)
+    assert rest.events[0]["resumed_from"] == 2
+
+
+def test_prompts_that_are_too_long_are_reported(config, tmp_path):
+    short = config.model_copy(update={"rollout": config.rollout.model_copy(update={"max_prompt_tokens": 8})})
+    with open(tmp_path / "train.jsonl", "a") as file:
+        file.write(json.dumps({"problem": "1000000+2=", "answer": "1000002"}) + "\n")
+    _, sink = run(short.model_copy(update={"steps": 1}), tmp_path / "run")
+    alarms = [event["message"] for event in sink.events if event["type"] == "alarm"]
+    assert alarms == ["1 prompts of training data have more than 8 tokens and are left out"]
+    tiny = config.model_copy(update={"rollout": config.rollout.model_copy(update={"max_prompt_tokens": 2})})
+    with pytest.raises(DataError, match=r"raise rollout\.max_prompt_tokens"):
+        run(tiny, tmp_path / "other")
+
+
+# --- the program -------------------------------------------------------------------------------------------
+
+
+def start(config: RunConfig, folder: Path) -> subprocess.Popen:
+    folder.mkdir(exist_ok=True)
+    (folder / "given.yaml").write_text(dump(config))
+    command = [sys.executable, "-m", "trainer", str(folder / "given.yaml"), "--output", str(folder)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+    )
+
+
+def events(folder: Path) -> list[dict]:
+    path = folder / "events.jsonl"
+    data = path.read_bytes() if path.exists() else b""
+    return [event for event, _ in parse_lines(data) if event is not None]
+
+
+@pytest.mark.slow
+def test_sigterm_saves_a_checkpoint_and_the_same_command_goes_on(config, tmp_path):
+    long = config.model_copy(update={"steps": 2000})
+    process = start(long, tmp_path / "run")
+    deadline = time.monotonic() + 120
+    while not any(event["type"] == "metrics" and event["step"] >= 2 for event in events(tmp_path / "run")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3, errors
+    ended = events(tmp_path / "run")[-1]
+    assert (ended["type"], ended["outcome"]) == ("ended", "stopped")
+    done = max(event["step"] for event in events(tmp_path / "run"))
+    process = start(long.model_copy(update={"steps": done + 1}), tmp_path / "run")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert events(tmp_path / "run")[-1]["outcome"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_failure_ends_with_its_reason_in_words(config, tmp_path):
+    (tmp_path / "train.jsonl").write_text("not json\n")
+    process = start(config, tmp_path / "run")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    ended = events(tmp_path / "run")[-1]
+    assert ended["outcome"] == "failed"
+    assert "train.jsonl, line 1: is not valid JSON" in ended["message"]
+    assert "Traceback" not in errors

@@ -1,0 +1,205 @@
+"""The update phase: which parameters move, by which coefficient, however the mini-batch is cut."""
+
+import copy
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from trainer.models.joint import Sequences
+from trainer.objectives import calibrate
+from trainer.objectives.algorithms import ALGORITHMS
+from trainer.objectives.tracker import CoefficientTracker
+from trainer.rollout.collect import Experience
+from trainer.update.losses import trains_heads
+from trainer.update.phase import Updater, warm_up
+
+REGIMES = {
+    "off": {"kind": "off"},
+    "detach": {"kind": "detach"},
+    "ce": {"kind": "ce", "coefficient": 0.5},
+    "policy": {"kind": "policy", "coefficient": 0.5},
+    "policy-own": {"kind": "policy", "coefficient": 0.5, "ratio": "own"},
+    "occ": {"kind": "occ"},
+    "occ-own": {"kind": "occ", "reference": "own", "ratio": "own", "clip": [0, 1]},
+    "occ-loss": {"kind": "occ", "apply_to": "loss", "estimator": "token_mean"},
+    "occ-previous": {"kind": "occ", "window": "previous", "ema": 0.5},
+    "occ-ema": {"kind": "occ", "ema": 0.5},
+}
+
+
+@pytest.fixture
+def experience(sequences) -> Experience:
+    advantages = torch.tensor([1.0, -1.0, 0.5, -0.5, 0.0, 0.0, -0.3, 0.3])
+    return Experience([], [], [], [], sequences, advantages, advantages, torch.zeros(sequences.mask.shape))
+
+
+class Phase:
+    """One update phase on a copy of a model."""
+
+    def __init__(self, joint, config):
+        self.joint = copy.deepcopy(joint)
+        self.joint.mtp.requires_grad_(trains_heads(config))
+        trained = [parameter for parameter in self.joint.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.SGD(trained, lr=1.0)  # Adam would hide the size of a gradient
+        tracker = CoefficientTracker(config.regime, self.joint.depths)
+        self.updater = Updater(config, self.joint, optimizer, tracker, Accelerator(cpu=True))
+
+    def run(self, experience):
+        return list(self.updater.run(experience, self.updater.old_log_probs(experience.sequences)))
+
+    def state(self, part):
+        return {name: tensor.clone() for name, tensor in getattr(self.joint, part).state_dict().items()}
+
+
+def same(first, second) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_detach_moves_the_trunk_exactly_as_off_does(make_joint, make_config, experience, algorithm):
+    joint = make_joint()
+    off, detach = (Phase(joint, make_config({"kind": kind}, algorithm)) for kind in ("off", "detach"))
+    off.run(experience)
+    detach.run(experience)
+    assert same(off.state("trunk"), detach.state("trunk"))
+    assert same(off.state("mtp"), joint.mtp.state_dict())
+    assert not same(detach.state("mtp"), joint.mtp.state_dict())
+
+
+def test_the_trunks_gradients_under_detach_are_those_of_off_bit_for_bit(make_joint, make_config, experience):
+    gradients = {}
+    for kind in ("off", "detach", "ce"):
+        phase = Phase(make_joint(), make_config({"kind": kind}))
+        kept = {}
+        for name, parameter in phase.joint.trunk.named_parameters():
+            parameter.register_hook(lambda gradient, name=name: kept.setdefault(name, gradient.clone()))
+        phase.run(experience)
+        gradients[kind] = kept
+    assert same(gradients["off"], gradients["detach"])
+    assert not same(gradients["off"], gradients["ce"])
+
+
+def test_a_large_head_gradient_does_not_shrink_the_trunks_step(make_joint, make_config, experience):
+    # One shared clip would scale the policy's gradient down with the heads': SkyRL saw its update shrink 20-fold.
+    off = Phase(make_joint(), make_config({"kind": "off"}))
+    loud = Phase(make_joint(), make_config({"kind": "detach"}, mtp={"head_loss_scale": 1e4}))
+    off.run(experience)
+    norms = loud.run(experience)[0]
+    assert norms["optim/grad_norm_head"] > 100 * norms["optim/grad_norm_trunk"]
+    assert same(off.state("trunk"), loud.state("trunk"))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("name", REGIMES)
+def test_the_update_does_not_depend_on_how_a_mini_batch_is_cut(make_joint, make_config, experience, name, algorithm):
+    results = {}
+    for size in (4, 2, 1):
+        config = make_config(REGIMES[name], algorithm, update={"mini_batches": 2, "micro_batch_sequences": size})
+        phase = Phase(make_joint(2), config)
+        metrics = [*phase.run(experience), *phase.run(experience)]
+        results[size] = {**phase.joint.state_dict()}, metrics
+    for size in (2, 1):
+        for tensor, expected in zip(results[size][0].values(), results[4][0].values(), strict=True):
+            torch.testing.assert_close(tensor, expected, rtol=2e-4, atol=2e-5)
+        for metrics, expected in zip(results[size][1], results[4][1], strict=True):
+            assert metrics.keys() == expected.keys()
+            for key, value in metrics.items():
+                assert value == pytest.approx(expected[key], rel=1e-2, abs=2e-5), key
+
+
+@pytest.mark.parametrize("reference", ["main", "own"])
+def test_occ_uses_the_calibrated_coefficient_and_zero_on_the_first_mini_batch(
+    make_joint, make_config, experience, reference
+):
+    phase = Phase(make_joint(2), make_config({"kind": "occ", "reference": reference, "lambda_plus": 2.0}))
+    old = phase.updater.old_log_probs(experience.sequences)
+    steps = phase.updater.run(experience, old)
+    first = next(steps)
+    assert first["mtp/coefficient"] == first["mtp/depth_2/coefficient"] == 0
+    rows = slice(4, 8)
+    batch = experience.sequences.rows(rows)
+    with torch.no_grad():
+        now = phase.joint(batch, 1.0, ("all",))
+    second = next(steps)
+    for k, prefix in enumerate(["mtp/", "mtp/depth_2/"]):
+        expected = calibrate(
+            now.log_probs,
+            old.main[rows],
+            now.mtp[k],
+            phase.joint.depth_masks(batch)[k],
+            old_mtp_log_probs=old.mtp[k, rows],
+            reference=reference,
+            lambda_plus=2.0,
+        )
+        assert expected.coefficient != 0
+        for name, value in expected._asdict().items():
+            assert second[prefix + name] == pytest.approx(float(value), rel=1e-5)
+
+
+def test_the_coefficient_stays_inside_its_clip(make_joint, make_config, experience):
+    phase = Phase(make_joint(), make_config({"kind": "occ", "reference": "own", "clip": [0.01, 0.02]}))
+    assert 0.01 <= phase.run(experience)[1]["mtp/coefficient"] <= 0.02
+
+
+def test_lambda_plus_zero_is_policy_with_coefficient_zero(make_joint, make_config, experience):
+    occ = Phase(make_joint(), make_config({"kind": "occ", "lambda_plus": 0}))
+    policy = Phase(make_joint(), make_config({"kind": "policy", "coefficient": 0}))
+    occ.run(experience)
+    policy.run(experience)
+    assert same(occ.joint.state_dict(), policy.joint.state_dict())
+
+
+def test_with_head_loss_ce_the_heads_learn_as_under_detach_and_the_regime_moves_only_the_trunk(
+    make_joint, make_config, experience
+):
+    one_update = experience.sequences.rows(slice(0, 8))
+    joint = make_joint()
+    detach = Phase(joint, make_config({"kind": "detach"}, update={"mini_batches": 1}))
+    decoupled, coupled = (
+        Phase(joint, make_config({"kind": "policy"}, update={"mini_batches": 1}, mtp={"head_loss": loss}))
+        for loss in ("ce", "regime")
+    )
+    for phase in (detach, decoupled, coupled):
+        phase.run(experience)
+    assert one_update.tokens.shape[0] == 8
+    assert same(decoupled.state("mtp"), detach.state("mtp"))
+    assert not same(decoupled.state("mtp"), coupled.state("mtp"))
+    for name, tensor in decoupled.state("trunk").items():
+        torch.testing.assert_close(tensor, coupled.state("trunk")[name])
+    assert not same(decoupled.state("trunk"), detach.state("trunk"))
+
+
+def test_with_head_loss_none_the_heads_stay_as_they_were(make_joint, make_config, experience):
+    joint = make_joint()
+    phase = Phase(joint, make_config({"kind": "policy"}, mtp={"head_loss": "none"}))
+    phase.run(experience)
+    assert same(phase.state("mtp"), joint.mtp.state_dict())
+
+
+def test_cross_entropy_counts_response_tokens_only(make_joint, make_config, experience):
+    joint = make_joint()
+    phase = Phase(joint, make_config({"kind": "detach"}, update={"mini_batches": 1}))
+    batch = experience.sequences
+    with torch.no_grad():
+        out = joint(batch, 1.0, ("heads",))
+    expected = -out.mtp[0][joint.depth_masks(batch)[0]].mean().item()
+    assert phase.run(experience)[0]["mtp/loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_row_without_counted_tokens_and_equal_rewards_change_nothing(make_joint, make_config, experience):
+    joint = make_joint()
+    empty = experience.sequences.mask.clone()
+    empty[3] = False
+    sequences: Sequences = experience.sequences._replace(mask=empty)
+    zero = torch.zeros(8)
+    still = Experience([], [], [], [], sequences, zero, zero, experience.engine_log_probs)
+    phase = Phase(joint, make_config({"kind": "policy"}))
+    metrics = phase.run(still)
+    assert same(phase.state("trunk"), joint.trunk.state_dict())
+    assert metrics[0]["optim/grad_norm_trunk"] == 0
+
+
+def test_warm_up_is_linear_and_then_constant():
+    assert [warm_up(1.0, 4, update) for update in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert warm_up(1.0, 0, 0) == 1
