@@ -91,7 +91,7 @@ def environment() -> dict[str, str]:
 def redis_url(of: Settings | None = None) -> str | None:
     """The queue's address: as given, else as `mtprl up` recorded it; None where neither is there."""
     of = of or settings()
-    return of.redis_url or read_stack(of).get("redis", {}).get("url")
+    return of.redis_url or read_stack(of).get("redis", {}).get("facts", {}).get("url")
 
 
 def read_stack(of: Settings) -> dict[str, Any]:

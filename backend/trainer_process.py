@@ -12,8 +12,9 @@ from pathlib import Path
 from backend import processes
 from backend.processes import Process
 
-TRAINER = (sys.executable, "-m", "trainer")
-"""The command that trains: it takes CONFIG --output FOLDER --attempt N and writes `trainer.events` to FOLDER."""
+TRAINER = (sys.executable, "-P", "-m", "trainer")
+"""The command that trains: it takes CONFIG --output FOLDER --attempt N and writes `trainer.events` to FOLDER. With -P, a folder
+named `trainer` where the user happens to be is not taken for ours."""
 
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "trainer.log"

@@ -1,0 +1,62 @@
+"""The command line, `mtprl`. What a user can get wrong is answered in one sentence and a non-zero exit, never a traceback.
+
+Nothing heavy is imported until a command needs it, so that `mtprl --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from backend.cli import runs, stack, tools
+
+app = typer.Typer(
+    name="mtprl",
+    help="Configure, launch, watch and compare RL runs that train a language model together with its MTP heads.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "The stack": (stack.up, stack.down, stack.demo, stack.doctor),
+    "Runs": (runs.submit, runs.runs, runs.show, runs.watch, runs.stop, runs.logs, runs.leaderboard, runs.export),
+    "Tools": (tools.train, tools.make_base, tools.presets),
+}
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+
+
+def main() -> None:
+    """Entry point of the program `mtprl`."""
+    try:
+        app()
+    except Exception as error:
+        words = in_words(error)
+        if words is None:
+            raise
+        typer.secho(words, fg="red", err=True)
+        sys.exit(1)
+
+
+def in_words(error: Exception) -> str | None:
+    """What to tell the user; None for an error that is a mistake in this program, whose traceback is wanted."""
+    from redis.exceptions import RedisError
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    from trainer.errors import MtprlError
+
+    if isinstance(error, MtprlError):
+        return str(error)
+    if isinstance(error, SQLAlchemyError):
+        cause = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
+        return f"the database does not answer ({cause}); `mtprl doctor` says more"
+    if isinstance(error, RedisError):
+        return f"the queue (Redis) does not answer ({error}); `mtprl doctor` says more"
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return None

@@ -1,0 +1,84 @@
+"""What several commands share: the configuration that an argument names, and the store, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+Config = Annotated[
+    str, typer.Argument(metavar="CONFIG|PRESET", help="A YAML file, or a preset's name.", show_default=False)
+]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change a value; may be repeated.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, or its name where only one has it.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@contextmanager
+def reading() -> Iterator[Connection]:
+    """A look at the store, once it is sure that its tables are there.
+
+    Raises:
+        StoreError: they are not, or are of another version.
+    """
+    require_store()
+    from backend import store
+
+    with store.reading() as connection:
+        yield connection
+
+
+def require_store() -> None:
+    """Make sure that the store is there and of this version.
+
+    Raises:
+        StoreError: it is not.
+    """
+    from backend import store
+    from trainer.errors import StoreError
+
+    if not store.is_ready():
+        raise StoreError("the database is not there yet, or of another version; run `mtprl up`, which prepares it")
+
+
+def find(text: str) -> int:
+    """The id of the run that the user means."""
+    from db import reads
+
+    with reading() as connection:
+        return reads.find_run(connection, text)
+
+
+def read_config(name: str, overrides: Sequence[str] | None) -> tuple[dict[str, Any], str | None]:
+    """The values that a file or a preset holds, with overrides applied and variables filled in; and the preset's name.
+
+    Raises:
+        ConfigError: it is neither, or cannot be read.
+    """
+    from backend.settings import variables
+    from trainer.config import read_yaml, resolve
+    from trainer.errors import ConfigError, Problem
+    from trainer.presets import presets
+
+    preset = presets().get(name)
+    if preset is not None:
+        values = preset.values
+    elif Path(name).suffix in (".yaml", ".yml") or Path(name).exists():
+        values = read_yaml(name)
+    else:
+        raise ConfigError([Problem("", f"{name!r} is neither a file nor a preset; `mtprl presets` lists the presets")])
+    return resolve(values, overrides or (), variables()), preset.name if preset else None
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,60 @@
+"""Commands that need neither queue nor database."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend.cli.common import Config, Json, Overrides, print_json, read_config
+
+
+def train(
+    config: Config,
+    output: Annotated[Path, typer.Option(help="Folder for events, log and checkpoints.", show_default=False)],
+    overrides: Overrides = None,
+) -> None:
+    """Train one run by itself: no queue, no database. In a folder with checkpoints of the same run it goes on from them."""
+    from backend.settings import check_packages, environment
+    from backend.trainer_process import CONFIG_FILE, TRAINER
+    from trainer import preflight
+    from trainer.config import dump, parse
+    from trainer.errors import ConfigError, Problem
+
+    check_packages()
+    values, _ = read_config(config, overrides)
+    run = parse(values)
+    preflight.check(run)
+    kept = output / CONFIG_FILE
+    if kept.exists() and kept.read_text(encoding="utf-8") != dump(run):
+        raise ConfigError(
+            [Problem("--output", f"{output} holds a run with another configuration; give another folder")]
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    kept.write_text(dump(run), encoding="utf-8")
+    sys.stdout.flush()
+    # This process becomes the trainer, so that Ctrl-C and the exit code are the trainer's own.
+    os.execve(sys.executable, [*TRAINER, str(kept), "--output", str(output)], environment())
+
+
+def make_base() -> None:
+    """Make the demo's base model and its problems, unless they are there already."""
+    from backend.demo import make_base as make
+
+    typer.echo(f"the base model is in {make()}")
+
+
+def presets(as_json: Json = False) -> None:
+    """List the presets."""
+    from trainer.presets import presets as all_presets
+
+    listed = all_presets().values()
+    if as_json:
+        fields = ("name", "title", "description", "values")
+        print_json([{field: getattr(preset, field) for field in fields} for preset in listed])
+        return
+    for preset in listed:
+        typer.echo(f"{typer.style(preset.name, bold=True)}\n    {preset.description}")
