@@ -75,7 +75,6 @@ def test_a_batch_without_counted_tokens_has_loss_zero(algorithm, batch):
 
 
 def test_sequence_and_token_denominators_differ(batch):
-    new, old, advantages, mask = batch
     same_clip = {"clip_ratio_low": 0.2, "clip_ratio_high": 0.28}
     assert policy_loss("dapo", *batch, **same_clip) != policy_loss("grpo", *batch, **same_clip)
 

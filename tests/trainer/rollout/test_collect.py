@@ -65,7 +65,7 @@ def test_prompts_over_the_limit_are_counted_and_never_cut():
 def test_every_prompt_is_met_once_per_pass_in_an_order_that_the_seed_fixes():
     prompts = [Prompt(item(str(number), "0"), [number]) for number in range(10)]
     steps = [[prompt.tokens[0] for prompt in prompts_of_step(prompts, 7, step, 4)] for step in range(1, 6)]
-    seen = sum(steps, [])
+    seen = [number for step in steps for number in step]
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
     assert [prompt.tokens[0] for prompt in prompts_of_step(prompts, 7, 3, 4)] == steps[2]

@@ -67,15 +67,20 @@ def test_detach_moves_the_trunk_exactly_as_off_does(make_joint, make_config, exp
     assert not same(detach.state("mtp"), joint.mtp.state_dict())
 
 
+def first_gradients(module) -> dict:
+    """Filled by the first backward pass to come: parameter name -> gradient."""
+    kept: dict = {}
+    for name, parameter in module.named_parameters():
+        parameter.register_hook(lambda gradient, name=name: kept.setdefault(name, gradient.clone()))
+    return kept
+
+
 def test_the_trunks_gradients_under_detach_are_those_of_off_bit_for_bit(make_joint, make_config, experience):
     gradients = {}
     for kind in ("off", "detach", "ce"):
         phase = Phase(make_joint(), make_config({"kind": kind}))
-        kept = {}
-        for name, parameter in phase.joint.trunk.named_parameters():
-            parameter.register_hook(lambda gradient, name=name: kept.setdefault(name, gradient.clone()))
+        gradients[kind] = first_gradients(phase.joint.trunk)
         phase.run(experience)
-        gradients[kind] = kept
     assert same(gradients["off"], gradients["detach"])
     assert not same(gradients["off"], gradients["ce"])
 
