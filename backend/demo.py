@@ -28,6 +28,9 @@ EXPERIMENT = "demo"
 
 INTERRUPTED = 130
 
+_USUAL_BASE_STEPS = 500
+"""Steps after which the base model usually is good enough; the trainer gives up only at several times as many."""
+
 
 def demo(*, again: bool = False) -> int:
     """Run the demo to its end and return the exit code: 0 when all four runs finished.
@@ -64,30 +67,32 @@ def make_base() -> Path:
         return demo_base.make_base(home, progress=_base_lines())
     columns = (TextColumn("base model"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("", total=_USUAL_BASE_STEPS)
+        started = time.monotonic()
 
         def moved(step: int, most: int, values: dict[str, float]) -> None:
-            text = f"step {step}, accuracy {values['accuracy']:.2f}"
-            bar.update(task, total=most, completed=step, description=text)
+            bar.update(task, completed=step, description=_base_line(step, values, started))
 
         return demo_base.make_base(home, progress=moved)
 
 
 def _base_lines() -> Callable[[int, int, dict[str, float]], None]:
-    started = time.monotonic()
-    said = started
+    """Progress as plain lines, one every five seconds."""
+    started = said = time.monotonic()
 
     def moved(step: int, most: int, values: dict[str, float]) -> None:
         nonlocal said
-        now = time.monotonic()
-        if now - said > 5:
-            said = now
-            left = (now - started) / step * (most - step)
-            typer.echo(
-                f"base model: step {step}, accuracy {values['accuracy']:.2f}, at most {show.duration(left)} left"
-            )
+        if time.monotonic() - said > 5:
+            said = time.monotonic()
+            typer.echo(f"base model: {_base_line(step, values, started)}")
 
     return moved
+
+
+def _base_line(step: int, values: dict[str, float], started: float) -> str:
+    left = (time.monotonic() - started) / step * (_USUAL_BASE_STEPS - step)
+    estimate = f"about {show.duration(left)} left" if left > 0 else "done soon"
+    return f"step {step}, accuracy {values['accuracy']:.2f}, {estimate}"
 
 
 def _queue(again: bool) -> list[int]:

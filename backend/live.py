@@ -48,7 +48,7 @@ class Live:
             status, said_at = self._said.get(row.id, (None, 0.0))
             if row.status != status or (row.status in ACTIVE and time.monotonic() - said_at > LINE_EVERY):
                 self._said[row.id] = (row.status, time.monotonic())
-                self._console.print(line(row))
+                self._console.print(line(row), markup=False)
 
 
 def line(row: RunRow) -> str:

@@ -46,7 +46,9 @@ def identify(pid: int) -> Process | None:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in (b"Z", b"X") else Process(pid, int(fields[19]) / _TICKS)
+    # Of a process with threads, the first one may be gone while others still hold its files, ports and memory.
+    gone = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
+    return None if gone else Process(pid, int(fields[19]) / _TICKS)
 
 
 def this_process() -> Process:

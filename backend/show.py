@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from backend.leaderboard import Board, Row
@@ -55,13 +56,13 @@ def runs_table(rows: Sequence[RunRow]) -> Table:
         table.add_row(
             str(row.id),
             row.name,
-            row.experiment,
+            escape(row.experiment),
             f"[{COLOURS[row.status]}]{row.status}[/]",
             f"{row.step}/{row.total_steps}",
             *(number(row.latest.get(name)) for name in ("reward/mean", "reward/accuracy", "mtp/coefficient")),
             number(row.latest.get("time/step_seconds"), digits=2),
             duration(time.time() - row.created_at),
-            note(row),
+            escape(note(row)),
         )
     return table
 
@@ -79,14 +80,14 @@ def run_lines(run: RunDetail) -> Table:
     left = seconds_left(run)
     facts = {
         "run": f"{run.id} ({run.name})",
-        "experiment": run.experiment,
-        "status": f"[{COLOURS[run.status]}]{run.status}[/]" + (f": {note(run)}" if note(run) else ""),
+        "experiment": escape(run.experiment),
+        "status": f"[{COLOURS[run.status]}]{run.status}[/]" + (f": {escape(note(run))}" if note(run) else ""),
         "step": f"{run.step} of {run.total_steps}" + (f", about {duration(left)} left" if left else ""),
         "regime": f"{run.regime}, {run.algorithm}, seed {run.seed}",
-        "preset": run.preset or "-",
+        "preset": escape(run.preset or "-"),
         "attempt": str(run.attempt),
         "device": run.device or "-",
-        "folder": run.folder,
+        "folder": escape(run.folder),
         **{name: number(value) for name, value in sorted(run.latest.items())},
     }
     for name, value in facts.items():
@@ -100,7 +101,7 @@ def board_table(board: Board) -> Table:
         f"{board.benchmark}: avg@{board.samples}, temperature {board.temperature:g}, top-p {board.top_p:g} · {board.steps} steps of "
         f"{board.prompts_per_step} x {board.samples_per_prompt} · {', '.join(board.experiments)}"
     )
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(title=escape(title), title_justify="left", box=None, header_style="bold", pad_edge=False)
     table.add_column("regime")
     table.add_column("algorithm")
     headings = (
@@ -124,7 +125,7 @@ def _board_row(row: Row) -> list[str]:
     difference = row.difference
     return [
         row.regime,
-        f"{row.algorithm} {row.variant}".strip(),
+        escape(f"{row.algorithm} {row.variant}".strip()),
         str(row.score.problems),
         str(row.score.seeds),
         _percent(row.score.value),

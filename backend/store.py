@@ -46,7 +46,11 @@ def is_ready() -> bool:
     address = engine().url
     if address.get_backend_name() == "sqlite" and not Path(str(address.database)).is_file():
         return False
-    return db.is_current(engine())
+    # Pages ask again and again; a database that was at the newest version does not go back.
+    if str(address) not in _ready and db.is_current(engine()):
+        _ready.add(str(address))
+    return str(address) in _ready
 
 
+_ready: set[str] = set()
 _engine = cache(db.connect)

@@ -1,0 +1,195 @@
+"""The command line, as a user meets it: exit codes, sentences, JSON."""
+
+import csv
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from backend_harness import look
+from standin_supervisor import PROGRAM
+
+from backend import cli, runs, settings, stack
+from backend.supervisor import supervise
+from trainer.config import RunConfig
+from trainer.errors import StoreError
+
+Mtprl = Callable[..., tuple[int, str, str]]
+Config = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def mtprl(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mtprl:
+    """Run the command line in this process: (exit code, output, errors)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mtprl", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def file(tmp_path: Path, values: dict[str, Any]) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
+    code = "import sys, backend.cli; print([n for n in ('torch', 'streamlit', 'celery', 'sqlalchemy') if n in sys.modules])"
+    begun = time.monotonic()
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=settings.environment())
+    assert answer.stdout == "[]\n"
+    assert time.monotonic() - begun < 5  # a fraction of a second where nothing else is going on
+
+
+def test_submit_with_overrides_and_seeds(mtprl: Mtprl, file: Path) -> None:
+    code, out, err = mtprl("submit", str(file), "--set", "optimizer.lr=0.5", "--seeds", "0,1", "--experiment", "mine")
+    assert (code, out) == (0, "run 1 (finish-seed0) is queued\nrun 2 (finish-seed1) is queued\n")
+    assert "no worker is alive" in err
+    assert look(2).config["optimizer"]["lr"] == 0.5
+    assert look(2).experiment == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["submit", "{file}", "--set", "regime.kind=magic"], 1, "regime.kind: 'magic' is not known"),
+        (["submit", "{file}", "--set", "regime.coefficient=-1", "--set", "regime.kind=ce"], 1, "regime.coefficient"),
+        (["submit", "{file}", "--set", "update.mini_batches=3"], 1, "update.mini_batches: 3 does not divide"),
+        (["submit", "{file}", "--set", "data.path=/no/file.jsonl"], 1, "data.path: /no/file.jsonl"),
+        (["submit", "{file}", "--seeds", "one"], 2, "whole numbers"),
+        (["submit", "nothing/like-this"], 1, "neither a file nor a preset"),
+        (["submit", "absent.yaml"], 1, "absent.yaml: cannot be read"),
+        (["show", "7"], 1, "'7' does not exist"),
+        (["export", "7", "--format", "xml"], 2, "xml"),
+        (["train", "{file}", "--output", "{home}", "--set", "steps=0"], 1, "steps"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_and_nothing_is_made(
+    mtprl: Mtprl, home: Path, file: Path, arguments: list[str], code: int, words: str
+) -> None:
+    answer, out, err = mtprl(*(part.format(file=file, home=home) for part in arguments))
+    assert (answer, out) == (code, "")
+    assert words in err
+    assert "Traceback" not in err
+    assert not (home / "runs").exists()
+    assert not (home / "config.yaml").exists()
+
+
+def test_without_a_database_every_command_says_what_to_do(
+    mtprl: Mtprl, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTPRL_HOME", str(tmp_path / "empty"))
+    for command in (["runs"], ["submit", str(file)], ["stop", "1"], ["leaderboard"], ["watch", "1"], ["logs", "1"]):
+        code, _, err = mtprl(*command)
+        assert (code, "run `mtprl up`" in err) == (1, True), command
+    assert not (tmp_path / "empty" / "mtprl.db").exists()
+
+
+def test_a_database_that_does_not_answer_is_said_in_words(mtprl: Mtprl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTPRL_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:1/none")
+    code, _, err = mtprl("runs")
+    assert code == 1
+    assert err.startswith("the database does not answer (")
+    assert "Traceback" not in err
+
+
+def test_a_finished_run_is_listed_shown_and_exported(mtprl: Mtprl, claimed: Callable[..., int], tmp_path: Path) -> None:
+    run_id = claimed(steps=3)
+    supervise(run_id, 1, program=PROGRAM)
+    assert json.loads(mtprl("runs", "--json")[1])[0]["status"] == "finished"
+    assert "finished" in mtprl("runs")[1]
+    assert json.loads(mtprl("show", "finish", "--json")[1])["config"]["steps"] == 3
+    assert "3 of 3" in mtprl("show", str(run_id))[1]
+    assert mtprl("logs", str(run_id))[0] == 0
+    code, out, _ = mtprl("watch", str(run_id))
+    assert (code, out.splitlines()[-1]) == (0, f"run {run_id} finished")
+    rows = list(csv.DictReader(io.StringIO(mtprl("export", str(run_id))[1])))
+    assert list(rows[0]) == ["run", "attempt", "metric", "step", "mini_batch", "value", "time"]
+    assert [row["value"] for row in rows if row["metric"] == "reward/mean"] == ["0.1", "0.2", "0.3"]
+    target = tmp_path / "values.jsonl"
+    mtprl("export", str(run_id), "--format", "jsonl", "--output", str(target))
+    assert len(target.read_text().splitlines()) == len(rows)
+    assert "no finished run with an evaluation" in mtprl("leaderboard")[1]
+    assert mtprl("stop", str(run_id))[1] == f"run {run_id} has already ended (finished)\n"
+
+
+def test_the_exit_code_of_watch_tells_a_failure(mtprl: Mtprl, claimed: Callable[..., int]) -> None:
+    run_id = claimed("fail")
+    supervise(run_id, 1, program=PROGRAM)
+    code, out, _ = mtprl("watch", str(run_id))
+    assert code == 1
+    assert "the loss is not finite at step 2" in out
+
+
+def test_presets_are_listed(mtprl: Mtprl) -> None:
+    names = [preset["name"] for preset in json.loads(mtprl("presets", "--json")[1])]
+    assert {"demo/detach", "demo/ce", "demo/policy", "demo/occ-calibrated"} <= set(names)
+    assert "demo/detach" in mtprl("presets")[1]
+
+
+def test_train_refuses_the_folder_of_another_run(mtprl: Mtprl, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.yaml").write_text("steps: 9\n")
+    code, _, err = mtprl("train", str(file), "--output", str(tmp_path / "out"))
+    assert code == 1
+    assert "holds a run with another configuration" in err
+
+
+def test_train_becomes_the_trainer_of_these_packages(
+    mtprl: Mtprl, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[list[str]] = []
+
+    def execve(program: str, arguments: list[str], environment: dict[str, str]) -> None:
+        called.append(arguments)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execve", execve)
+    assert mtprl("train", str(file), "--output", str(tmp_path / "out"))[0] == 0
+    config = str(tmp_path / "out" / "config.yaml")
+    assert called == [[sys.executable, "-P", "-m", "trainer", config, "--output", str(tmp_path / "out")]]
+    assert Path(config).exists()
+
+
+def test_a_port_in_use_is_refused_before_anything_starts(mtprl: Mtprl, home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, out, err = mtprl("up", "--port", str(port))
+    assert (code, out) == (1, "")
+    assert (
+        err
+        == f"port {port} is in use by another program; give the dashboard another one, or none to take the next free one\n"
+    )
+    assert not (home / "stack.json").exists()
+
+
+def test_a_redis_that_was_named_and_does_not_answer_is_not_replaced(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTPRL_REDIS_URL", "redis://127.0.0.1:1/0")
+    with pytest.raises(StoreError, match="MTPRL_REDIS_URL"):
+        stack.up(lambda _: None)
+    assert settings.read_stack(settings.settings()) == {}
+
+
+def test_waiting_ends_with_the_run(claimed: Callable[..., int]) -> None:
+    run_id = claimed(steps=3)
+    supervise(run_id, 1, program=PROGRAM)
+    seen: list[int] = []
+    [row] = runs.wait_for([run_id], lambda rows: seen.append(rows[0].step))
+    assert (row.id, seen) == (run_id, [3])

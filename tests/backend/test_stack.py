@@ -1,0 +1,129 @@
+"""The embedded stack: real Redis, worker and dashboard, started, reused and taken down."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backend_harness import free_port, look, until
+
+from backend import processes, runs, settings, stack
+from backend.doctor import Verdict, examine
+from db.statuses import Status
+from trainer.config import RunConfig
+from trainer.errors import StoreError
+
+Config = Callable[..., RunConfig]
+
+
+def recorded() -> dict[str, Any]:
+    return settings.read_stack(settings.settings())
+
+
+@pytest.fixture
+def quiet(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collects what `up` and `down` say, and gives the dashboard a port that no other stack uses."""
+    monkeypatch.setattr(stack, "REDIS_PORT", free_port())
+    monkeypatch.setattr(stack, "DASHBOARD_PORT", free_port())
+    return []
+
+
+@pytest.mark.slow
+def test_up_reuses_what_lives_and_down_ends_what_up_started(
+    quiet: list[str], claimed: Callable[..., int], start_supervisor: Callable[[int], subprocess.Popen[bytes]]
+) -> None:
+    run_id = claimed(steps=5000)
+    start_supervisor(run_id)
+    address = stack.up(quiet.append)
+    first = recorded()
+    assert set(first) == {"redis", "worker", "dashboard"}
+    assert {finding.subject: finding.verdict for finding in examine()} == dict.fromkeys(
+        ("home", "python", "torch", "devices", "disk", "redis", "database", "worker", "dashboard"), Verdict.OK
+    )
+
+    os.kill(first["dashboard"]["pid"], signal.SIGKILL)
+    until(lambda: not processes.alive(first["dashboard"]["pid"], first["dashboard"]["started"]))
+    assert stack.up(quiet.append) == address
+    second = recorded()
+    assert (second["redis"], second["worker"]) == (first["redis"], first["worker"])
+    assert second["dashboard"]["pid"] != first["dashboard"]["pid"]
+    with pytest.raises(StoreError, match="already runs at port"):
+        stack.up(quiet.append, port=free_port())
+
+    until(lambda: look(run_id).step > 2)
+    queued = runs.submit(RunConfig.model_validate(look(run_id).config))
+    stack.down(quiet.append)
+    run = look(run_id)
+    assert (run.status, run.reason) == (Status.STOPPED, "the stack was shut down")
+    assert f"run {run_id} (finish) stopped at step {run.step} of 5000" in quiet
+    assert look(queued).status == Status.QUEUED
+    assert recorded() == {}
+    for record in second.values():
+        assert not processes.alive(record["pid"], record["started"])
+
+
+def test_down_ends_a_run_whose_supervisor_died(
+    quiet: list[str], claimed: Callable[..., int], start_supervisor: Callable[[int], subprocess.Popen[bytes]]
+) -> None:
+    run_id = claimed(steps=5000)
+    supervisor = start_supervisor(run_id)
+    until(lambda: look(run_id).step > 2)
+    supervisor.kill()
+    supervisor.wait()
+    attempt = look(run_id).attempts[0]
+    stack.down(quiet.append)
+    assert look(run_id).status == Status.STOPPED
+    assert not processes.alive(attempt.trainer_pid, attempt.trainer_started)
+
+
+def test_down_sends_no_signal_to_a_process_that_took_the_place_of_a_recorded_one(quiet: list[str], home: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+        stack._save(settings.settings(), {"redis": {"pid": other.pid, "started": 1.0, "log": "", "facts": {}}})
+        stack.down(quiet.append)
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_service_that_does_not_come_up_takes_the_others_with_it(
+    quiet: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = stack._worker
+
+    def broken(*arguments: Any) -> Any:
+        service = real(*arguments)
+        return type(service)(
+            **{**vars(service), "command": [sys.executable, "-c", "raise SystemExit('no such thing')"]}
+        )
+
+    monkeypatch.setattr(stack, "_worker", broken)
+    with pytest.raises(StoreError, match=r"worker ended at once with exit code 1(.|\n)*no such thing"):
+        stack.up(quiet.append)
+    assert recorded() == {}
+    assert any("redis answers" in line for line in quiet)
+
+
+@pytest.mark.slow
+def test_in_the_foreground_ctrl_c_takes_everything_down(home: Path) -> None:
+    code = "import sys; sys.argv = ['mtprl', 'up', '--foreground']; from backend.cli import main; main()"
+    log = home / "foreground.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=output,
+            stderr=output,
+            env=settings.environment(),
+            start_new_session=True,
+        )
+    until(lambda: "Ctrl-C takes everything down" in log.read_text(), 60)
+    records = recorded()
+    # Ctrl-C reaches every process of the terminal's group; the services are in sessions of their own.
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 0
+    assert len(records) == 3
+    for record in records.values():
+        assert not processes.alive(record["pid"], record["started"])
+    assert recorded() == {}
