@@ -20,6 +20,7 @@ from trainer.evaluation.statistics import Estimate
 from trainer.events import encode_number
 
 _WIDTH_WITHOUT_TERMINAL = 160
+_FIRST_STEPS = 20
 
 COLOURS = {
     Status.QUEUED: "dim",
@@ -157,10 +158,17 @@ def plain(value: Any) -> Any:
 
 
 def seconds_left(run: RunRow) -> float | None:
-    """Estimate from the pace so far; None before the first step, and for a run that is not training."""
+    """Estimate for a run that trains; None before its first step, and where it does not train.
+
+    At first from the last step alone, because the time so far is mostly that of loading; later from the pace so far, which
+    counts evaluations and checkpoints too.
+    """
     if run.status in ENDED or run.started_at is None or not run.step:
         return None
-    return (time.time() - run.started_at) / run.step * (run.total_steps - run.step)
+    pace = (time.time() - run.started_at) / run.step
+    if run.step < _FIRST_STEPS:
+        pace = run.latest.get("time/step_seconds", pace)
+    return pace * (run.total_steps - run.step)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -69,6 +69,11 @@ class Supervisor:
         self._run_id, self._attempt = run_id, attempt
         self._program = program
         self._grace = settings().stop_grace
+        self._folder = Path()
+        self._device: str | None = None
+        self._offset = 0
+        self._trainer: TrainerProcess | None = None
+        self._recorded = False
         self._stop: str | None = None
         self._shutting_down = False
         self._last_heartbeat = 0.0

@@ -66,6 +66,7 @@ def test_up_reuses_what_lives_and_down_ends_what_up_started(
         assert not processes.alive(record["pid"], record["started"])
 
 
+@pytest.mark.slow
 def test_down_ends_a_run_whose_supervisor_died(
     quiet: list[str], claimed: Callable[..., int], start_supervisor: Callable[[int], subprocess.Popen[bytes]]
 ) -> None:

@@ -1,9 +1,12 @@
 """One supervision, with a real process as trainer and a real store."""
 
+import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +158,44 @@ def test_a_killed_supervisor_is_replaced_by_one_that_goes_on_where_it_stopped(
     assert list(series.steps) == list(range(1, 61))
 
 
+def test_a_database_that_does_not_answer_is_waited_for_while_training_goes_on(
+    home: Path, claimed: Claimed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = claimed(steps=60)
+    store.engine().dispose()
+    store._engine.cache_clear()
+    monkeypatch.setattr("db.engine._BUSY_TIMEOUT_MS", 50)
+    events = Path(look(run_id).folder) / "events.jsonl"
+    offset_while_locked = []
+
+    def lock_out_every_writer() -> None:
+        until(lambda: look(run_id).step > 2)
+        with contextlib.closing(sqlite3.connect(home / "mtprl.db", isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            until(lambda: '"ended"' in events.read_text())
+            offset_while_locked.append(look(run_id).attempts[0].offset)
+            connection.execute("ROLLBACK")
+
+    outage = threading.Thread(target=lock_out_every_writer)
+    outage.start()
+    supervise(run_id, 1, program=PROGRAM)
+    outage.join()
+    run = look(run_id)
+    assert (run.status, run.step) == (Status.FINISHED, 60)
+    assert offset_while_locked[0] < run.attempts[0].offset == events.stat().st_size
+    assert "the database does not answer" in caplog.text
+
+
+def test_events_longer_than_a_read_are_stored(claimed: Claimed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.supervisor._READ_BYTES", 16)
+    run_id = claimed(steps=4)
+    supervise(run_id, 1, program=PROGRAM)
+    run = look(run_id)
+    assert (run.status, run.step) == (Status.FINISHED, 4)
+    assert run.attempts[0].torn_lines == 0
+
+
+@pytest.mark.slow
 def test_a_trainer_that_nobody_recorded_is_found_and_not_started_twice(
     claimed: Claimed, start_supervisor: Start
 ) -> None:

@@ -60,6 +60,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_round_starts_as_many_runs_as_there_are_devices(keeper: Housekeeper, config: Config) -> None:
     first, second = runs.submit(config()), runs.submit(config())
     keeper.tick()
