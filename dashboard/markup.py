@@ -13,10 +13,12 @@ from html import escape
 
 from dashboard import palette
 
+# Streamlit fades what it is about to replace; on a page that is drawn anew every two seconds that would be a flicker.
 STYLE = """<style>
+[data-testid="stElementContainer"][data-stale="true"] { opacity: 1 !important; transition: none !important; }
 [data-testid="stMainBlockContainer"] { padding-top: 4.2rem; padding-bottom: 3rem; }
 [data-testid="stMainBlockContainer"] h1 { font-size: 2.1rem; padding: 0.3rem 0 0.6rem; }
-@media (min-width: 900px) { .st-key-launch-panel { position: sticky; top: 4.2rem; } }
+[data-testid="stLayoutWrapper"]:has(> .st-key-launch-panel) { position: sticky; top: 4.2rem; }
 .m-scroll { overflow-x: auto; }
 .m-table { width: 100%; border-collapse: collapse; font-size: 0.93rem; font-variant-numeric: tabular-nums; }
 .m-table th { text-align: left; font-weight: 600; font-size: 0.8rem; opacity: 0.68; padding: 0.45rem 0.6rem; white-space: nowrap;

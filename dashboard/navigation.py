@@ -1,4 +1,8 @@
-"""The pages and their addresses; the only place that knows both, so that a link and the menu cannot disagree."""
+"""The pages and their addresses; the only place that knows both, so that a link and the menu cannot disagree.
+
+The pages' folder must not be called `pages`: Streamlit would run a file of that name by itself, without `app.py`, for the first
+visitor after a start.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-_PAGES = Path(__file__).parent / "pages"
+_PAGES = Path(__file__).parent / "views"
 
 
 def runs() -> StreamlitPage:

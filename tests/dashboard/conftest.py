@@ -79,7 +79,7 @@ def open_page():
         app = AppTest.from_file(str(APP), default_timeout=20)
         if name != "runs":
             app.run()  # makes the pages known
-            app.switch_page(f"pages/{name}.py")
+            app.switch_page(f"views/{name}.py")
         for key, value in query.items():
             app.query_params[key] = value
         return app.run()

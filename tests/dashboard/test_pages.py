@@ -74,13 +74,17 @@ from streamlit.testing.v1 import AppTest
 app = AppTest.from_file({str(APP)!r}, default_timeout=20).run()
 app.query_params["run"] = "1"
 for page in {PAGES!r}:
-    assert not app.switch_page(f"pages/{{page}}.py").run().exception, page
+    assert not app.switch_page(f"views/{{page}}.py").run().exception, page
 print(sorted({{"torch", "transformers", "accelerate"}} & set(sys.modules)))
 """
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=APP.parents[1], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_streamlit_does_not_take_the_pages_for_programs_of_their_own():
+    assert not (APP.parent / "pages").exists()
 
 
 # --- runs ------------------------------------------------------------------------------------------------
@@ -171,8 +175,8 @@ def test_values_survive_another_regime_and_another_page(empty_store, open_page):
     app.text_input(key="form:seeds").set_value("3").run()
     app.segmented_control(key="form:regime.kind").set_value("ce").run()
     assert not [field for field in app.text_input if field.key == "form:regime.occ.lambda_plus"]
-    app.switch_page("pages/runs.py").run()
-    app.switch_page("pages/new_run.py").run()
+    app.switch_page("views/runs.py").run()
+    app.switch_page("views/new_run.py").run()
     app.segmented_control(key="form:regime.kind").set_value("occ").run()
     assert app.text_input(key="form:regime.occ.lambda_plus").value == "0.25"
     assert app.text_input(key="form:seeds").value == "3"

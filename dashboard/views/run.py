@@ -47,7 +47,13 @@ def main() -> None:
     title, actions = st.columns([3, 1], vertical_alignment="bottom")
     title.title(run.name, anchor=False)
     with actions.container(horizontal=True, horizontal_alignment="right"):
-        if run.status not in ENDED:
+        follow = every is not None and st.toggle(
+            "Live",
+            value=True,
+            key="live",
+            help="Off: the tabs below stand still, to zoom and read. A chart is drawn anew, zoomed out, when data arrives.",
+        )
+        if every is not None:
             _stop(run)
         run_tabs.export(run)
     st.fragment(_header, run_every=every)(run.id, run.status)
@@ -55,7 +61,7 @@ def main() -> None:
     for tab, (name, draw) in zip(tabs, _TABS.items(), strict=True):
         if tab.open:
             with tab:
-                st.fragment(draw, run_every=None if name in _STILL else every)(run)
+                st.fragment(draw, run_every=every if follow and name not in _STILL else None)(run)
 
 
 def _stop(run: RunDetail) -> None:

@@ -148,7 +148,11 @@ def _side(preset: Preset, texts: dict[str, str], config: RunConfig | None, probl
         args=(preset.name,),
     )
     if wrong:
-        st.markdown(f":red[{words.plural(wrong, 'value')} refused: see the words in red.]")
+        paths = {field.key: field.path for field in forms.shown_fields(texts)}
+        named = ", ".join(f"`{paths.get(key, key)}`" for key in problems if key)
+        st.markdown(
+            f":red[{words.plural(wrong, 'value')} refused{': ' + named if named else ''}]. Why stands below each field."
+        )
     _launched()
     if config is None:
         return

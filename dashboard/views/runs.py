@@ -33,10 +33,10 @@ _COLUMNS = (
 
 def main() -> None:
     """Draw the page."""
+    st.title("Runs")
     with store.reading() as connection:
         experiments = [experiment.name for experiment in reads.experiments(connection)]
         total = sum(reads.status_counts(connection).values())
-    st.title("Runs")
     if not total:
         _queue_state()
         _empty()
