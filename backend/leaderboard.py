@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from sqlalchemy import Connection
@@ -172,7 +173,7 @@ def _row(
         seeds=tuple(entry.run.seed for entry in pool),
         score=avg_at_k(outcomes),
         difference=None if is_baseline else compare(outcomes, [entry.outcomes for entry in baseline or []]),
-        step_seconds=sorted(seconds)[len(seconds) // 2] if seconds else math.nan,
+        step_seconds=median(seconds) if seconds else math.nan,
         acceptance=sum(acceptance) / len(acceptance) if acceptance else math.nan,
     )
 
