@@ -14,7 +14,8 @@ import yaml
 from dashboard import charts, markup, palette, run_charts, store, words
 from dashboard.run_charts import Chart
 from db import reads
-from db.reads import CompletionRow, RunDetail
+from db.reads import CompletionRow, ExportRow, RunDetail
+from trainer.events import encode_number
 
 _MAX_POINTS = 1000
 _LOG_BYTES = 64 * 1024
@@ -72,7 +73,7 @@ def _charts(run: RunDetail, tab: tuple[Chart, ...], *, first: list[go.Figure] | 
     drawable += [(chart.title, chart) for chart in tab if lines[chart.title]]
     if not drawable:
         st.info(
-            nothing if nothing and run.step else "Nothing is measured yet: the first step has not ended.",
+            nothing if nothing and run.step else "Nothing is measured so far: no step has ended.",
             icon=":material/hourglass_empty:",
         )
         return
@@ -221,7 +222,7 @@ def export(run: RunDetail) -> None:
     """A button that downloads every value of the run as CSV, made when it is pressed."""
     st.download_button(
         "CSV",
-        lambda: _csv(run.id),
+        lambda: csv_of(run.id),
         file_name=f"run-{run.id}.csv",
         mime="text/csv",
         icon=":material/download:",
@@ -230,10 +231,13 @@ def export(run: RunDetail) -> None:
     )
 
 
-def _csv(run_id: int) -> str:
+def csv_of(run_id: int) -> str:
+    """All values of a run as CSV, exactly as `mtprl export` writes them."""
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["run", "attempt", "metric", "step", "mini_batch", "value", "time"])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(ExportRow._fields)
     with store.reading() as connection:
-        writer.writerows(reads.export_rows(connection, run_id))
+        writer.writerows(
+            (*row[:5], encode_number(row.value), row.time) for row in reads.export_rows(connection, run_id)
+        )
     return text.getvalue()

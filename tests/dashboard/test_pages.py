@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backend import store
+from dashboard import run_tabs
 from db import reads
 from db.statuses import Status
 
@@ -271,6 +272,12 @@ def test_an_ended_run_offers_no_stop_and_says_why_it_failed(full_store, open_pag
 
 def test_the_queue_position_is_shown(full_store, open_page):
     assert "place 1 in the queue" in html(open_page("run", run=str(full_store.runs["queued"])))
+
+
+def test_the_csv_holds_every_value_under_the_columns_that_the_shell_writes(full_store):
+    header, *lines = run_tabs.csv_of(full_store.runs["occ"]).splitlines()
+    assert header == "run,attempt,metric,step,mini_batch,value,time"
+    assert sum(line.split(",")[2] == "mtp/coefficient" for line in lines) == 12 * (4 + 1)
 
 
 # --- compare ---------------------------------------------------------------------------------------------
