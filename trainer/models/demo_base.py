@@ -79,7 +79,7 @@ def new_model() -> JointModel:
         Qwen3Config(
             vocab_size=len(character_tokenizer()),
             hidden_size=64,
-            intermediate_size=192,
+            intermediate_size=128,
             num_hidden_layers=3,
             num_attention_heads=4,
             num_key_value_heads=4,
