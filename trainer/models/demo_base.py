@@ -27,10 +27,11 @@ from trainer.seeds import derive
 from trainer.tasks.addition import draw_pairs, problem, worked_response, write_problems
 
 TRAIN_PROBLEMS, TEST_PROBLEMS = 8_000, 200
-BATCH, STEPS, CHECK_EVERY = 64, 2_000, 20
-TARGET_ACCURACY = 0.40
-LR, WARMUP, LATE_LR, LATE_ACCURACY = 3e-3, 50, 1e-3, 0.05
-"""From LATE_ACCURACY on with LATE_LR: at the full rate accuracy jumps by 0.2 between two checks."""
+BATCH, STEPS, LR, WARMUP = 64, 2_000, 3e-3, 50
+TARGET_ACCURACY = (0.38, 0.48)
+CHECK_EVERY, CLOSE, CHECK_CLOSE_EVERY = 20, 0.10, 4
+"""The rate stays high, so that accuracy moves by 0.1 and more in a few steps: once it is CLOSE, look often enough to stop in time.
+What the high rate leaves behind is noise, which RL removes quickly."""
 THREADS = 2
 """Sums of floats depend on how many threads share them: the same number everywhere gives the same model on like machines."""
 
@@ -134,18 +135,18 @@ def _warm_up(
         count = (predictions.log_probs != 0).sum()
         loss = -(predictions.log_probs.sum() + predictions.mtp_log_probs["all"].sum()) / count
         for group in optimizer.param_groups:
-            group["lr"] = LR * min(1.0, step / WARMUP) if accuracy < LATE_ACCURACY else LATE_LR
+            group["lr"] = LR * min(1.0, step / WARMUP)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(joint.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if step % CHECK_EVERY == 0:
+        if step % (CHECK_EVERY if accuracy < CLOSE else CHECK_CLOSE_EVERY) == 0:
             accuracy = _accuracy(engine, tokenizer, checked, derive(seed, "check", step))
             progress(step, STEPS, {"accuracy": accuracy, "loss": loss.item()})
-            if accuracy >= TARGET_ACCURACY:
+            if TARGET_ACCURACY[0] <= accuracy <= TARGET_ACCURACY[1]:
                 return accuracy
     raise TrainingError(
-        f"the base model reached accuracy {accuracy:.2f} in {STEPS} steps, not {TARGET_ACCURACY}; try another seed"
+        f"the base model reached accuracy {accuracy:.2f} in {STEPS} steps, not {TARGET_ACCURACY[0]} to {TARGET_ACCURACY[1]}; try another seed"
     )
 
 
