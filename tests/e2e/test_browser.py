@@ -80,7 +80,7 @@ def test_a_refused_value_stands_beside_its_field_and_keeps_the_rest(page, addres
 def test_a_run_stopped_midway_ends_as_stopped_with_a_checkpoint(page, address, mtprl, home):
     run = launch(page, address, Steps="5000")
     page.goto(f"{address}/run?run={run}")
-    expect(page.get_by_text(re.compile(r"^[1-9]\d* / 5000$"))).to_be_visible(timeout=90_000)
+    expect(page.get_by_text(re.compile(r"^[1-9]\d* / 5,000$"))).to_be_visible(timeout=90_000)
     page.get_by_role("button", name=re.compile("^.*Stop$")).first.click()
     page.get_by_role("button", name=f"Stop run {run}").click()
     expect(page.get_by_text("stopped", exact=True).first).to_be_visible(timeout=60_000)
