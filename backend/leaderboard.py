@@ -71,12 +71,14 @@ class Board:
     @property
     def caveat(self) -> str:
         """What these numbers cannot say, in words; empty where every row has enough seeds."""
-        fewest = min(len(row.seeds) for row in self.rows)
-        if fewest >= SEEDS_FOR_METHODS:
+        few = [row for row in self.rows if len(row.seeds) < SEEDS_FOR_METHODS]
+        if not few:
             return ""
-        count = "One seed" if fewest == 1 else f"{fewest} seeds"
+        most = max(len(row.seeds) for row in few)
+        count = "One seed ranks" if most == 1 else f"{most} seeds rank"
+        which = "" if len(few) == len(self.rows) else f" for {', '.join(sorted({row.regime for row in few}))}"
         return (
-            f"{count} per row ranks nothing: the intervals speak of these checkpoints and other problems, not of the methods. "
+            f"{count} nothing: the intervals{which} speak of these checkpoints and other problems, not of the methods. "
             f"Use at least {SEEDS_FOR_METHODS} seeds, such as --seeds 0,1,2."
         )
 

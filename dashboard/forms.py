@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-import yaml
-
-from trainer.config import RunConfig
+from trainer.config import RunConfig, yaml_text
 from trainer.errors import ConfigError, Problem
 
 Kind = Literal["integer", "number", "text", "choice", "inline", "block"]
@@ -167,7 +165,7 @@ def _text(field: Field, value: Any) -> str:
     if value is None or value in ((), [], {}):
         return ""
     if field.kind == "block":
-        return yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=True).strip()
+        return yaml_text.write(_plain(value)).strip()
     return json.dumps(_plain(value)) if field.kind == "inline" else str(value)
 
 
@@ -192,8 +190,8 @@ def _value(field: Field, text: str) -> Any:
         return field.default if field.kind == "block" else (None if field.optional else "")
     if field.kind in ("inline", "block"):
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
+            return yaml_text.read(text)
+        except ValueError:
             return text
     if field.kind in ("integer", "number"):
         for read in (int, float):
@@ -285,6 +283,6 @@ def _as_yaml(value: Any) -> str:
 
 def _reads_back(text: str) -> bool:
     try:
-        return bool(yaml.safe_load(text) == text)
-    except yaml.YAMLError:
+        return bool(yaml_text.read(text) == text)
+    except ValueError:
         return False

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import streamlit as st
-import yaml
 
 from dashboard import charts, markup, palette, run_charts, store, words
 from dashboard.run_charts import Chart
 from db import reads
 from db.reads import CompletionRow, ExportRow, RunDetail
+from trainer.config import yaml_text
 from trainer.events import encode_number
 
 _MAX_POINTS = 1000
@@ -154,7 +154,7 @@ def _one_line(text: str) -> str:
 
 def configuration(run: RunDetail) -> None:
     """The complete configuration, to read and to take along."""
-    text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+    text = yaml_text.write(run.config)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             "Download YAML",

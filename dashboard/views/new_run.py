@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import streamlit as st
 
 from backend import runs, settings
@@ -12,7 +14,9 @@ from trainer.presets import Preset, presets
 
 _FIRST_PRESET = "demo/occ-calibrated"
 _PRESET, _SEEDS, _EXPERIMENT = "form:preset", "form:seeds", "form:experiment"
-_OUTCOME = "form:outcome"
+_OUTCOME, _ASKED = "form:outcome", "form:asked"
+_DOUBLE_CLICK = 2.0
+"""Seconds within which the same launch again is a slip of the finger."""
 _COLLAPSED = {
     "rollout": "Rollout",
     "reward": "Reward",
@@ -174,8 +178,13 @@ def _side(preset: Preset, texts: dict[str, str], config: RunConfig | None, probl
 
 
 def _launch(preset: str) -> None:
-    """Submit all runs or none; what came of it is kept for the page that is drawn next."""
+    """Submit all runs or none; what came of it is kept for the page that is drawn next. The second click of a double click is none."""
     texts = fields.texts()
+    asked = (texts, st.session_state[_SEEDS], st.session_state[_EXPERIMENT])
+    last, when = st.session_state.get(_ASKED, (None, 0.0))
+    st.session_state[_ASKED] = (asked, time.monotonic())
+    if asked == last and time.monotonic() - when < _DOUBLE_CLICK:
+        return
     try:
         with store.errors_as_problems():
             ids = runs.submit_many(

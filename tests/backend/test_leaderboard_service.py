@@ -71,15 +71,17 @@ def test_seeds_are_pooled_and_the_newest_run_of_a_seed_counts(finished: Callable
     other = finished("detach", MOST, seed=1)
     [board] = boards()
     assert [(row.run_ids, row.seeds) for row in board.rows] == [((newest, other), (0, 1))]
-    assert "2 seeds per row ranks nothing" in board.caveat
+    assert board.caveat.startswith("2 seeds rank nothing: the intervals speak of these checkpoints")
 
 
 def test_one_seed_ranks_nothing_and_three_do(finished: Callable[..., int]) -> None:
     finished("detach", HALF, seed=0)
-    assert boards()[0].caveat.startswith("One seed per row ranks nothing")
+    assert boards()[0].caveat.startswith("One seed ranks nothing: the intervals speak of these checkpoints")
     finished("detach", HALF, seed=1)
     finished("detach", HALF, seed=2)
     assert boards()[0].caveat == ""
+    finished("ce", HALF, seed=0)
+    assert boards()[0].caveat.startswith("One seed ranks nothing: the intervals for ce speak of these checkpoints")
 
 
 @pytest.mark.parametrize(

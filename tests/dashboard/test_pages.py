@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,18 @@ def test_launching_makes_one_run_per_seed_and_links_to_them(empty_store, open_pa
     ]
     links = [element.proto.query_string for element in app.get("page_link")]
     assert links == [f"run={rows[1].id}", f"run={rows[0].id}", f"runs={rows[1].id}%2C{rows[0].id}"]
+
+
+def test_a_double_click_launches_once_and_a_later_click_again(empty_store, open_page, monkeypatch):
+    make_base(empty_store)
+    app = open_page("new_run")
+    app.button[0].click().run()
+    app.button[0].click().run()
+    assert len(in_store(reads.list_runs)) == 1
+    assert "1 run submitted" in texts(app)
+    monkeypatch.setattr("dashboard.views.new_run._DOUBLE_CLICK", 0.0)
+    app.button[0].click().run()
+    assert len(in_store(reads.list_runs)) == 2
 
 
 def test_a_refused_value_keeps_the_others_and_launches_nothing(empty_store, open_page):
@@ -314,7 +327,7 @@ def test_the_address_follows_the_choice_of_runs(full_store, open_page):
 def test_the_leaderboard_says_that_few_seeds_rank_nothing(full_store, open_page):
     app = open_page("leaderboard")
     assert not app.exception
-    assert "ranks nothing" in texts(app)
+    assert "nothing: the intervals" in texts(app)
     assert "these checkpoints, not these methods" in html(app)
     assert "avg@4" in html(app)
     assert "95 % interval" in html(app)
