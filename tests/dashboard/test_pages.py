@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -151,14 +150,15 @@ def test_launching_makes_one_run_per_seed_and_links_to_them(empty_store, open_pa
     assert links == [f"run={rows[1].id}", f"run={rows[0].id}", f"runs={rows[1].id}%2C{rows[0].id}"]
 
 
-def test_a_double_click_launches_once_and_a_later_click_again(empty_store, open_page, monkeypatch):
+def test_a_double_click_launches_once_and_a_later_click_again(empty_store, open_page):
     make_base(empty_store)
     app = open_page("new_run")
     app.button[0].click().run()
     app.button[0].click().run()
     assert len(in_store(reads.list_runs)) == 1
     assert "1 run submitted" in texts(app)
-    monkeypatch.setattr("dashboard.views.new_run._DOUBLE_CLICK", 0.0)
+    asked, when = app.session_state["form:asked"]
+    app.session_state["form:asked"] = (asked, when - 60)
     app.button[0].click().run()
     assert len(in_store(reads.list_runs)) == 2
 
