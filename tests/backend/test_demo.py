@@ -71,7 +71,7 @@ def test_runs_of_changed_presets_are_not_compared_with_new_ones(base: None) -> N
 def row(base: None) -> RunRow:
     """A run that has made 30 of 120 steps in a minute."""
     fields = {name: getattr(look(demo._queue(again=False)[0]), name) for name in RunRow.__dataclass_fields__}
-    started = {"status": Status.RUNNING, "started_at": time.time() - 60, "step": 30}
+    started = {"status": Status.RUNNING, "started_at": time.time() - 60, "step": 30, "total_steps": 120}
     return RunRow(**{**fields, **started, "latest": {"time/step_seconds": 1.0}})
 
 

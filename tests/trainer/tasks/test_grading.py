@@ -37,7 +37,12 @@ def item(scorer) -> Item:
 
 def workers() -> list[psutil.Process]:
     """The grading processes of this test process; graders that the module's tests share keep theirs."""
-    return [child for child in psutil.Process().children() if "trainer.tasks.worker" in child.cmdline()]
+    children = psutil.process_iter(["ppid", "cmdline"])  # None where a process is gone already
+    return [
+        child
+        for child in children
+        if child.info["ppid"] == os.getpid() and "trainer.tasks.worker" in (child.info["cmdline"] or ())
+    ]
 
 
 # Scorers as a task could bring them; they run in the worker process.
