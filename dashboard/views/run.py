@@ -44,7 +44,7 @@ def main() -> None:
         run = reads.get_run(connection, int(text))
     every = None if run.status in ENDED else _TICK
 
-    title, actions = st.columns([3, 1], vertical_alignment="bottom")
+    title, actions = st.columns([3, 2], vertical_alignment="bottom")
     title.title(run.name, anchor=False)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         follow = every is not None and st.toggle(
