@@ -7,6 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+MOST_LOGITS = 2**26
+"""Logits that may exist at once: 256 MiB in float32."""
 
 
 class TokenLogProbs(NamedTuple):
@@ -18,21 +22,38 @@ class TokenLogProbs(NamedTuple):
     """[N] entropy of the distribution it was drawn from, in nats, detached."""
 
 
-def token_log_probs(hidden: Tensor, lm_head: Tensor, targets: Tensor, temperature: float) -> TokenLogProbs:
+def token_log_probs(
+    hidden: Tensor, lm_head: Tensor, targets: Tensor, temperature: float, *, most_logits: int = MOST_LOGITS
+) -> TokenLogProbs:
     """log softmax(hidden lm_head^T / temperature) at the targets, in float32.
+
+    The logits [N, V] never exist at once where they are more than `most_logits`: they are made in chunks of tokens, and made again
+    in the backward pass.
 
     Args:
         hidden: [N, H] normed hidden states.
         lm_head: [V, H].
         targets: [N] token ids.
         temperature: what the logits are divided by.
+        most_logits: numbers in a chunk of logits.
     """
+    chunk = max(1, most_logits // len(lm_head))
+    if len(hidden) <= chunk:
+        return TokenLogProbs(*_of_chunk(hidden, lm_head, targets, temperature))
+    parts = [
+        checkpoint(_of_chunk, states, lm_head, wanted, temperature, use_reentrant=False)
+        for states, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+    ]
+    return TokenLogProbs(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _of_chunk(hidden: Tensor, lm_head: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     logits = functional.linear(hidden, lm_head).float() / temperature
     log_normaliser = logits.logsumexp(dim=-1)
     log_probs = logits.gather(-1, targets[:, None]).squeeze(-1) - log_normaliser
     with torch.no_grad():
         entropy = log_normaliser - ((logits - log_normaliser[:, None]).exp() * logits).sum(dim=-1)
-    return TokenLogProbs(log_probs, entropy)
+    return log_probs, entropy
 
 
 class Acceptance(NamedTuple):
@@ -45,16 +66,22 @@ class Acceptance(NamedTuple):
 
 
 @torch.no_grad()
-def acceptance(main_hidden: Tensor, mtp_hidden: Tensor, lm_head: Tensor, temperature: float) -> Acceptance:
-    """Draft acceptance over N positions at which both heads predict the same token.
+def acceptance(
+    main_hidden: Tensor, mtp_hidden: Tensor, lm_head: Tensor, temperature: float, *, most_logits: int = MOST_LOGITS
+) -> Acceptance:
+    """Draft acceptance over N positions at which both heads predict the same token; NaN where there are none.
 
     Args:
         main_hidden: [N, H] normed hidden states of the main head.
         mtp_hidden: [N, H] of the MTP head.
         lm_head: [V, H].
         temperature: sampling temperature.
+        most_logits: numbers in a chunk of logits.
     """
-    main, mtp = (functional.linear(hidden, lm_head).float() / temperature for hidden in (main_hidden, mtp_hidden))
-    greedy = (main.argmax(dim=-1) == mtp.argmax(dim=-1)).float().mean()
-    sampled = torch.minimum(main.softmax(dim=-1), mtp.softmax(dim=-1)).sum(dim=-1).mean()
-    return Acceptance(greedy, sampled)
+    chunk = max(1, most_logits // len(lm_head))
+    greedy, sampled = [], []
+    for states in zip(main_hidden.split(chunk), mtp_hidden.split(chunk), strict=True):
+        main, mtp = (functional.linear(hidden, lm_head).float() / temperature for hidden in states)
+        greedy.append(main.argmax(dim=-1) == mtp.argmax(dim=-1))
+        sampled.append(torch.minimum(main.softmax(dim=-1), mtp.softmax(dim=-1)).sum(dim=-1))
+    return Acceptance(torch.cat(greedy).float().mean(), torch.cat(sampled).mean())

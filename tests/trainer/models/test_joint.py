@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainer.models.joint import Sequences
-from trainer.models.log_probs import token_log_probs
+from trainer.models.log_probs import acceptance, token_log_probs
 
 
 def depth_log_prob_by_hand(joint, tokens: list[int], place: int, k: int, temperature: float = 1.0) -> float:
@@ -115,6 +115,27 @@ def test_entropy_and_log_probs_of_known_distributions():
     result = token_log_probs(hidden, lm_head.T.contiguous(), torch.tensor([0, 1]), 1.0)
     torch.testing.assert_close(result.log_probs.exp(), torch.stack([uniform[0], skewed[1]]))
     torch.testing.assert_close(result.entropy, torch.stack([-(p * p.log()).sum() for p in (uniform, skewed)]))
+
+
+def test_chunked_log_probs_are_the_naive_ones_in_value_and_gradient():
+    generator = torch.Generator().manual_seed(2)
+    results = {}
+    for most in (10**9, 3 * 24, 1):
+        hidden, lm_head = (
+            torch.randn(11, 8, generator=generator.manual_seed(3)),
+            torch.randn(24, 8, generator=generator),
+        )
+        targets = torch.arange(11) * 2
+        hidden.requires_grad_()
+        lm_head.requires_grad_()
+        out = token_log_probs(hidden, lm_head, targets, 0.7, most_logits=most)
+        (out.log_probs * torch.arange(11.0)).sum().backward()
+        results[most] = (*out, hidden.grad, lm_head.grad)
+        accepted = acceptance(hidden.detach(), hidden.detach().flip(0), lm_head.detach(), 0.7, most_logits=most)
+        results[most] += tuple(accepted)
+    for most in (3 * 24, 1):
+        for chunked, naive in zip(results[most], results[10**9], strict=True):
+            torch.testing.assert_close(chunked, naive)
 
 
 def test_a_head_that_repeats_the_main_head_is_always_accepted(make_joint, sequences, monkeypatch):
