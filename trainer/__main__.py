@@ -6,15 +6,18 @@ Exit codes: 0 finished, 3 stopped by SIGTERM or Ctrl-C (after a checkpoint; the 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from trainer.config import RunConfig, dump, load
-from trainer.errors import MtprlError
+from trainer.errors import MtprlError, TrainingError
 from trainer.events import JsonlSink
 
 EXIT_FAILED = 1
@@ -46,11 +49,28 @@ def main() -> int:
     try:
         config = load(arguments.config)
         arguments.output.mkdir(parents=True, exist_ok=True)
-        sink = JsonlSink(arguments.output, arguments.attempt)
+        with only_writer(arguments.output):
+            return run(config, arguments.output, JsonlSink(arguments.output, arguments.attempt))
     except (MtprlError, OSError) as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
-    return run(config, arguments.output, sink)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold the run folder; events and checkpoints have one writer. The system lets go of it when the process dies, however that is.
+
+    Raises:
+        TrainingError: another trainer holds it.
+    """
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(
+                f"{folder}: another trainer is writing there; wait for its end, or give another folder"
+            ) from None
+        yield
 
 
 def run(config: RunConfig, folder: Path, sink: JsonlSink) -> int:

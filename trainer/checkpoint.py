@@ -8,12 +8,14 @@ Everything random is derived from seed and step (trainer.seeds), so that no gene
 
 from __future__ import annotations
 
+import pickle
 import re
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch.optim import Optimizer
 from transformers import PreTrainedTokenizerBase
 
@@ -64,11 +66,10 @@ def save(
         torch.save(_state(updater), partial / "state.pt")
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # a full disk comes as any of these, by who was writing
         shutil.rmtree(partial, ignore_errors=True)
-        raise ModelError(
-            f"{final}: the checkpoint cannot be written ({error.strerror or error}); free disk space"
-        ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{final}: the checkpoint cannot be written ({reason}); free disk space") from error
     for old in stored(folder)[:-keep]:
         shutil.rmtree(old.path, ignore_errors=True)
     return final
@@ -82,10 +83,15 @@ def restore(checkpoint: StoredCheckpoint, updater: Updater) -> None:
     """
     try:
         state = torch.load(checkpoint.path / "state.pt", map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        _put_back(state, updater)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{checkpoint.path}: the optimiser state cannot be read ({error}); remove this checkpoint"
+            f"{checkpoint.path}: the optimiser state cannot be read ({reason}); remove this checkpoint"
         ) from error
+
+
+def _put_back(state: dict[str, Any], updater: Updater) -> None:
     optimizer: Optimizer = updater.optimizer
     optimizer.load_state_dict(state["optimizer"])
     updater.updates = state["updates"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainer.__main__ import only_writer
 from trainer.config import RunConfig, dump, parse
-from trainer.errors import DataError
+from trainer.errors import DataError, ModelError, TrainingError
 from trainer.events import MemorySink, parse_lines
-from trainer.loop import train
+from trainer.loop import collect, evaluate_now, prepare, save, train
 from trainer.models.demo_base import character_tokenizer
 from trainer.models.storage import load_joint, save_joint
+from trainer.rollout.engine import Sampling
+from trainer.tasks import Grader
 from trainer.tasks.addition import draw_pairs, write_problems
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +132,79 @@ def test_a_half_written_checkpoint_is_never_loaded(config, tmp_path):
     assert rest.events[0]["resumed_from"] == 2
 
 
+class SpyEngine:
+    """Samples with the real engine, records how it was asked, and reports log-probs that are off by 1."""
+
+    def __init__(self, engine):
+        self.engine = engine
+        self.asked: list[Sampling] = []
+
+    def generate(self, prompts, sampling):
+        self.asked.append(sampling)
+        groups = self.engine.generate(prompts, sampling)
+        return [
+            [response._replace(log_probs=[value - 1 for value in response.log_probs]) for response in group]
+            for group in groups
+        ]
+
+
+def test_sampling_follows_the_configuration_and_the_engines_log_probs_train_nothing(config, tmp_path):
+    settings = config.evaluation.model_copy(update={"temperature": 0.6, "top_p": 0.8})
+    rollout = config.rollout.model_copy(update={"temperature": 0.9})
+    config = config.model_copy(update={"evaluation": settings, "rollout": rollout})
+    with Grader() as grader:
+        run = prepare(config, tmp_path, MemorySink(), grader)
+        run.engine = spy = SpyEngine(run.engine)
+        evaluate_now(run)
+        run.step = 1
+        experience, old = collect(run)
+    held_out, training = spy.asked
+    assert (held_out.temperature, held_out.top_p, held_out.samples, held_out.max_tokens) == (0.6, 0.8, 2, 10)
+    assert (training.temperature, training.top_p, training.samples, training.max_tokens) == (0.9, 1.0, 3, 10)
+    mask = experience.sequences.mask
+    gap = (old.main - experience.engine_log_probs)[mask]
+    torch.testing.assert_close(gap, torch.ones_like(gap), rtol=0, atol=1e-4)
+
+
+def test_the_optimiser_is_adamw_as_configured_with_decay_on_matrices_only(config, tmp_path):
+    settings = config.optimizer.model_copy(update={"weight_decay": 0.3, "betas": (0.8, 0.95)})
+    with Grader() as grader:
+        run = prepare(config.model_copy(update={"optimizer": settings}), tmp_path, MemorySink(), grader)
+    groups = run.updater.optimizer.param_groups
+    assert {group["betas"] for group in groups} == {(0.8, 0.95)}
+    decayed = {parameter.dim(): group["weight_decay"] for group in groups for parameter in group["params"]}
+    assert decayed == {2: 0.3, 1: 0.0}
+    held = sum(len(group["params"]) for group in groups)
+    assert held == sum(1 for _ in run.joint.parameters())
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_ones_before(config, tmp_path):
+    folder = tmp_path / "run"
+    run(config, folder, stop_after=1)
+    with Grader() as grader:
+        training = prepare(config, folder, MemorySink(), grader)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for limit in (2_000, 30_000, 120_000):  # the write that fails is another one each time
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+            training.step += 1
+            with pytest.raises(ModelError, match=r"the checkpoint cannot be written \(.+\); free disk space"):
+                save(training)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000001"]
+
+
+def test_an_unreadable_checkpoint_is_refused_in_words(config, tmp_path):
+    folder = tmp_path / "run"
+    run(config, folder, stop_after=1)
+    (folder / "checkpoints" / "step-000001" / "state.pt").write_bytes(b"garbage")
+    with pytest.raises(ModelError, match=r"the optimiser state cannot be read .* remove this checkpoint"):
+        run(config, folder, attempt=2)
+
+
 def test_prompts_that_are_too_long_are_reported(config, tmp_path):
     short = config.model_copy(update={"rollout": config.rollout.model_copy(update={"max_prompt_tokens": 8})})
     with open(tmp_path / "train.jsonl", "a") as file:
@@ -177,6 +254,17 @@ def test_sigterm_saves_a_checkpoint_and_the_same_command_goes_on(config, tmp_pat
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert events(tmp_path / "run")[-1]["outcome"] == "finished"
+
+
+def test_a_folder_has_one_writer(config, tmp_path):
+    with (
+        only_writer(tmp_path),
+        pytest.raises(TrainingError, match="another trainer is writing there"),
+        only_writer(tmp_path),
+    ):
+        pass
+    with only_writer(tmp_path):  # free again
+        pass
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
@@ -40,7 +41,7 @@ def load_joint(path: str, depths: int, *, seed: int = 0) -> JointModel:
     """
     try:
         trunk = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"model.path: {path} cannot be loaded as a causal language model: {reason}") from error
     decoder = trunk.get_decoder()
@@ -100,11 +101,21 @@ def save_joint(joint: JointModel, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 def _stored_depths(path: str) -> int:
     config = Path(path) / HEADS_CONFIG
-    return int(json.loads(config.read_text())["depths"]) if config.is_file() else 0
+    if not config.is_file():
+        return 0
+    try:
+        return int(json.loads(config.read_text())["depths"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f'{config}: holds no number of depths ({error}); expected {{"depths": 1}}, for example'
+        ) from error
 
 
 def _load_heads(joint: JointModel, file: Path) -> None:
-    tensors = {name.removeprefix("depths."): tensor for name, tensor in load_file(file).items()}
+    try:
+        tensors = {name.removeprefix("depths."): tensor for name, tensor in load_file(file).items()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file}: the MTP heads cannot be read ({error}); copy the file anew") from error
     wanted = joint.mtp.state_dict()
     for name, tensor in wanted.items():
         if name not in tensors:

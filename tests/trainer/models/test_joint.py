@@ -151,3 +151,19 @@ def test_a_head_that_repeats_the_main_head_is_always_accepted(make_joint, sequen
     accepted = joint.draft_acceptance(sequences, 1.0)[0]
     assert accepted.greedy == 1
     assert accepted.sampled == pytest.approx(1)
+
+
+def test_a_depth_joins_embedding_and_hidden_state_in_deepseeks_order(make_joint):
+    head = make_joint().mtp[0]
+    with torch.no_grad():
+        head.enorm.weight.uniform_(0.5, 2)
+        head.hnorm.weight.uniform_(0.5, 2)
+    head.block = torch.nn.Identity()
+    hidden, embedding = torch.randn(2, 1, 5, 16)
+
+    def rms(states, norm):
+        return states / (states.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt() * norm.weight
+
+    for_embedding, for_hidden = head.eh_proj.weight[:, :16], head.eh_proj.weight[:, 16:]
+    expected = rms(embedding, head.enorm) @ for_embedding.T + rms(hidden, head.hnorm) @ for_hidden.T
+    torch.testing.assert_close(head(hidden, embedding), expected)

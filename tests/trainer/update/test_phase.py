@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from trainer.models.joint import Sequences
 from trainer.objectives import calibrate
 from trainer.objectives.algorithms import ALGORITHMS
+from trainer.objectives.coefficient import gain
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.collect import Experience
 from trainer.update.losses import trains_heads
@@ -208,3 +209,39 @@ def test_a_row_without_counted_tokens_and_equal_rewards_change_nothing(make_join
 def test_warm_up_is_linear_and_then_constant():
     assert [warm_up(1.0, 4, update) for update in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     assert warm_up(1.0, 0, 0) == 1
+
+
+def test_gradients_are_clipped_to_the_limit(make_joint, make_config, experience):
+    joint = make_joint()
+    settings = {"lr": 1.0, "warmup_steps": 0, "grad_clip": 1e-3}
+    phase = Phase(joint, make_config({"kind": "ce"}, optimizer=settings, update={"mini_batches": 1}))
+    (metrics,) = phase.run(experience)
+    for part, name in (("trunk", "optim/grad_norm_trunk"), ("mtp", "optim/grad_norm_head")):
+        before = dict(getattr(joint, part).named_parameters())  # a state dict would count tied weights twice
+        after = getattr(phase.joint, part).named_parameters()
+        moved = sum((tensor - before[key]).square().sum() for key, tensor in after) ** 0.5
+        assert metrics[name] > 1e-2
+        assert moved.item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_only_the_first_mini_batch_of_a_phase_has_coefficient_zero_whatever_the_epochs(
+    make_joint, make_config, experience
+):
+    config = make_config({"kind": "occ", "reference": "own"}, update={"mini_batches": 2, "epochs": 2})
+    coefficients = [metrics["mtp/coefficient"] for metrics in Phase(make_joint(), config).run(experience)]
+    assert [value == 0 for value in coefficients] == [True, False, False, False]
+
+
+def test_the_logged_gain_is_that_of_the_coefficient_used(make_joint, make_config, experience):
+    config = make_config({"kind": "occ", "reference": "own", "lambda_plus": 3.0})
+    metrics = Phase(make_joint(), config).run(experience)[1]
+    expected = gain(metrics["mtp/coefficient"], metrics["mtp/c_hat"], metrics["mtp/v2_hat"], lambda_plus=3.0)
+    assert metrics["mtp/gain"] == pytest.approx(expected)
+    assert expected != 0
+
+
+def test_the_learning_rate_warms_up_over_optimiser_steps(make_joint, make_config, experience):
+    phase = Phase(make_joint(), make_config({"kind": "off"}, optimizer={"lr": 1e-3, "warmup_steps": 4}))
+    rates = [metrics["optim/lr"] for metrics in [*phase.run(experience), *phase.run(experience)]]
+    assert rates == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
+    assert phase.updater.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
