@@ -47,11 +47,17 @@ class Service:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What makes a running one the same: a difference means that it has to be restarted."""
 
-    def ensure(self, recorded: Record | None, say: Callable[[str], None]) -> tuple[Record, bool]:
+    def ensure(self, recorded: Record | None, say: Callable[[str], None], spawned: Callable[[Record], None]) -> Record:
         """Leave the service running: the recorded one where it lives, is the same and answers, else a new one.
 
+        Args:
+            recorded: what is known of it from before.
+            say: is given a line of progress now and then.
+            spawned: is given the record of a new process at once, long before it answers: it has to be written down by
+                then, so that a process whose starter dies meanwhile can still be ended.
+
         Returns:
-            Its record, and whether it was started now.
+            Its record.
 
         Raises:
             StoreError: it did not come up; nothing of it is left.
@@ -60,20 +66,25 @@ class Service:
             process = identity(recorded)
             if recorded.get("facts") == dict(self.facts) and _until(lambda: self.answers(process), SECOND_LOOK):
                 say(f"{self.name} already runs")
-                return recorded, False
+                return recorded
             say(f"{self.name} has to be restarted")
             processes.terminate(process, TERMINATE)
         say(f"starting {self.name} ...")
         begun = time.monotonic()
-        process = self._start()
+        process = self._start(lambda process: spawned(self._record(process)))
         say(f"{self.name} answers after {time.monotonic() - begun:.1f} s")
-        return {**process._asdict(), "log": str(self.log), "facts": dict(self.facts)}, True
+        return self._record(process)
 
-    def _start(self) -> Process:
+    def _record(self, process: Process) -> Record:
+        return {**process._asdict(), "log": str(self.log), "facts": dict(self.facts)}
+
+    def _start(self, spawned: Callable[[Process], None]) -> Process:
         size = self.log.stat().st_size if self.log.exists() else 0
         child = processes.start(self.command, self.log, self.environment)
-        process = processes.identify(child.pid)
         try:
+            process = processes.identify(child.pid)
+            if process is not None:
+                spawned(process)
             if process is not None and _until(
                 lambda: self.answers(process), self.seconds, lambda: child.poll() is None
             ):

@@ -11,12 +11,16 @@ import hashlib
 import http.client
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from backend import broker, processes, services, store
 from backend.processes import Process
@@ -42,24 +46,29 @@ def up(say: Say, port: int | None = None) -> str:
         port: the dashboard's; None: the one in MTPRL_DASHBOARD_PORT, else the last one or the next free one.
 
     Raises:
-        StoreError: the port is in use, or a service does not come up; what was started for this call is ended again.
+        StoreError: the port is in use, or a service does not come up; what was started for this call is ended again, as it
+            is where a signal ends this process meanwhile.
     """
     check_packages()
     of = settings()
-    with _lock(of):
+    with _interruptible(), _lock(of):
         recorded = read_stack(of)
         dashboard_port = _dashboard_port(recorded.get("dashboard"), port or of.dashboard_port)
         engine.migrate(of.database_url)
         running: dict[str, Record] = dict(recorded)
         started: list[str] = []
+
+        def spawned(name: str, record: Record) -> None:
+            running[name] = record
+            started.append(name)
+            _save(of, running)
+
         try:
             for make in (_redis, _worker, lambda of, _: _dashboard(of, dashboard_port)):
                 service = make(of, running)
                 if service is None:
                     continue
-                running[service.name], new = service.ensure(recorded.get(service.name), say)
-                started += [service.name] * new
-                _save(of, running)
+                service.ensure(recorded.get(service.name), say, partial(spawned, service.name))
         except BaseException:
             for name in reversed(started):
                 processes.terminate(services.identity(running.pop(name)), services.TERMINATE)
@@ -255,6 +264,33 @@ def _active(of: Settings) -> list[claims.StaleAttempt]:
     with store.reading() as connection:
         attempts = claims.stale_attempts(connection, host=socket.gethostname(), before=float("inf"))
     return [attempt for attempt in attempts if Path(attempt.folder).is_relative_to(of.runs)]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise SystemExit, so that whoever is ended by one can clean up as after any other error.
+
+    A handler of the caller's stays, and so does being deaf to SIGHUP under nohup. Only the first signal counts: a second one
+    would break off the cleaning up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread alone, and Python refuses to set handlers elsewhere
+        return
+    received: list[int] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
+            raise SystemExit(128 + number)
+
+    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 # --- stack.json ------------------------------------------------------------------------------------------------

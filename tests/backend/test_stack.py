@@ -107,6 +107,32 @@ def test_a_service_that_does_not_come_up_takes_the_others_with_it(
     assert any("redis answers" in line for line in quiet)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_up_that_is_ended_while_it_starts_leaves_nothing_that_down_does_not_end(
+    quiet: list[str], home: Path, number: signal.Signals
+) -> None:
+    code = f"""
+import os, sys
+from pathlib import Path
+from backend import services, stack
+stack._redis = lambda of, running: None
+stack._worker = lambda of, running: services.Service(
+    name="worker", command=[sys.executable, "-c", "import time; time.sleep(600)"], environment=os.environ,
+    log=Path({str(home / "worker.log")!r}), answers=lambda _: False, seconds=600,
+)
+stack.up(print)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], env=settings.environment()) as process:
+        worker = until(lambda: recorded().get("worker"), 60)
+        assert processes.alive(worker["pid"], worker["started"])
+        process.send_signal(number)
+        process.wait(60)
+    if number == signal.SIGKILL:  # which nobody can answer to; what was written down is enough to end it
+        stack.down(quiet.append)
+    assert not processes.alive(worker["pid"], worker["started"])
+    assert recorded() == {}
+
+
 @pytest.mark.slow
 def test_in_the_foreground_ctrl_c_takes_everything_down(home: Path) -> None:
     code = "import sys; sys.argv = ['mtprl', 'up', '--foreground']; from backend.cli import main; main()"
