@@ -11,8 +11,10 @@ from db.engine import reading, writing
 from db.ingest import ingest
 from db.runs import request_stop
 from db.statuses import Status
+from trainer.config.schema import LONGEST_BENCHMARK_NAME
 from trainer.errors import StoreError
 from trainer.events import MemorySink, encode_number
+from trainer.tasks import LONGEST_ID
 
 ITEM = {
     "prompt_id": "p1",
@@ -318,6 +320,19 @@ def test_a_malformed_event_is_counted_and_the_others_are_stored(store, run, read
     with reading(store) as connection:
         assert reads.completion_steps(connection, run) == []
         assert reads.evaluations(connection, [run]) == []
+
+
+def test_the_longest_ids_and_benchmark_names_that_a_run_may_have_are_stored(store, run, reader):
+    item, benchmark = "x" * LONGEST_ID, "b" * LONGEST_BENCHMARK_NAME
+    result = reader.feed(
+        started(),
+        event("completions", 1, items=[{**ITEM, "prompt_id": item}]),
+        event("evaluation", 1, **{**EVALUATION, "benchmark": benchmark}, items=[{"id": item, "outcomes": [1]}]),
+    )
+    assert result.malformed == 0
+    with reading(store) as connection:
+        assert [row.prompt_id for row in reads.completions_at(connection, run, 1)] == [item]
+        assert [row.benchmark for row in reads.evaluations(connection, [run])] == [benchmark]
 
 
 def test_text_that_a_database_cannot_hold_is_stored_with_replacements(store, run, reader):

@@ -182,6 +182,10 @@ def test_a_combination_beside_a_refused_one_is_accepted(changes):
             "evaluation.benchmarks.0.name: 'A b' is no short name; use lower-case letters, digits and the signs . _ -, beginning with a letter or digit",
         ),
         (
+            {"evaluation": {"benchmarks": [{"name": "a" * 81, "data": LEAST["data"]}]}},
+            f"evaluation.benchmarks.0.name: '{'a' * 79}... is too long; give at most 80 characters",
+        ),
+        (
             {"evaluation": {"benchmarks": [{"name": "a", "data": {"kind": "jsonl", "path": ""}}]}},
             "evaluation.benchmarks.0.data.path: is empty; give at least 1 character",
         ),

@@ -17,6 +17,8 @@ from trainer.errors import ConfigError
 
 LARGEST = 2**31 - 1  # what every store and every random generator can take
 
+LONGEST_BENCHMARK_NAME = 80  # characters: what the store's columns hold
+
 Positive = Annotated[int, Field(gt=0, le=LARGEST)]
 NonNegative = Annotated[int, Field(ge=0, le=LARGEST)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -276,7 +278,7 @@ class Optimizer(Section):
 class Benchmark(Section):
     """A held-out set to evaluate on."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=LONGEST_BENCHMARK_NAME)]
     """Short name in lower case; the metric is eval/<name>/avg_at_<k>."""
     data: Data
     """Where its problems come from."""

@@ -32,6 +32,7 @@ _FIXES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "model_attributes_type": lambda _: "is no section; write its settings below it, such as `kind: ...`",
     "model_type": lambda _: "is no section; write its settings below it, as `name: value`",
     "string_pattern_mismatch": lambda limits: _PATTERNS[limits["pattern"]],
+    "string_too_long": lambda limits: f"is too long; give at most {limits['max_length']} characters",
     "string_type": lambda _: "is no text; put it in quotes",
     "too_long": lambda limits: f"has too many parts; give {limits['max_length']}",
     "tuple_type": lambda _: "is no list; write it as [..., ...]",

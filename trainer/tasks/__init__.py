@@ -9,6 +9,6 @@ This package imports no torch.
 """
 
 from trainer.tasks.grading import Grade, Grader, grade
-from trainer.tasks.items import Item, check, load
+from trainer.tasks.items import LONGEST_ID, Item, check, load
 
-__all__ = ["Grade", "Grader", "Item", "check", "grade", "load"]
+__all__ = ["LONGEST_ID", "Grade", "Grader", "Item", "check", "grade", "load"]

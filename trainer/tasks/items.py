@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from trainer.config import Data, JsonlData
 from trainer.errors import DataError
+
+LONGEST_ID = 200
+"""Characters of an id: what the store's columns hold. A longer one would lose every completion and evaluation it stands in."""
 
 Scorer = Callable[[str], float]
 """Scores an extracted answer; 1.0 and above is right, partial credit is not. Must survive pickling: it runs in the
@@ -87,8 +91,11 @@ def _item(raw: bytes, number: int, template: str) -> Item:
     """
     values = _json_object(raw)
     problem = _text(values, "problem")
+    identifier = _text(values, "id") if "id" in values else str(number)
+    if len(identifier) > LONGEST_ID:
+        raise ValueError(f"'id' has {len(identifier)} characters; give at most {LONGEST_ID}")
     return Item(
-        id=_text(values, "id") if "id" in values else str(number),
+        id=identifier,
         problem=problem,
         answer=_text(values, "answer"),
         prompt=template.replace("{problem}", problem),
@@ -102,11 +109,20 @@ def _json_object(raw: bytes) -> dict[str, Any]:
         raise ValueError(f"is not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from None
     try:
         # Numbers stay as they are written: 3.50 is the answer "3.50", and a huge one costs nothing.
-        values = json.loads(text, parse_int=str, parse_float=str)
+        values = json.loads(text, parse_int=str, parse_float=str, object_pairs_hook=_object)
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f'is not valid JSON ({error}); write one {{"problem": ..., "answer": ...}} per line') from None
     if not isinstance(values, dict):
         raise ValueError(f'is not a JSON object but {type(values).__name__}; write {{"problem": ..., "answer": ...}}')
+    return values
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; plain `json` lets the second of two equal keys win in silence."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice!r} is given twice; remove one")
     return values
 
 
@@ -118,4 +134,11 @@ def _text(values: dict[str, Any], field: str) -> str:
         raise ValueError(f"{field!r} is {json.dumps(value)[:80]}; give text or a number")
     if not value.strip():
         raise ValueError(f"{field!r} is empty; fill it in or remove the line")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can escape half of a character, which no tokenizer and no store takes
+        half = ascii(value[error.start])
+        raise ValueError(
+            f"{field!r} is not valid Unicode ({half} at character {error.start}); write the whole character"
+        ) from None
     return value

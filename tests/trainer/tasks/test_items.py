@@ -8,7 +8,7 @@ import pytest
 
 from trainer.config import JsonlData
 from trainer.errors import DataError
-from trainer.tasks import check, load
+from trainer.tasks import LONGEST_ID, check, load
 
 GOOD = '{"id": "a", "problem": "1+1=", "answer": "2"}\n'
 
@@ -58,6 +58,13 @@ def test_blank_lines_a_byte_order_mark_and_a_missing_last_newline_are_no_errors(
         ('{"problem": "p", "answer": ""}', "'answer' is empty; fill it in or remove the line"),
         ('{"problem": " \\n", "answer": "2"}', "'problem' is empty; fill it in or remove the line"),
         ('{"id": null, "problem": "p", "answer": "2"}', "'id' is null; give text or a number"),
+        (f'{{"id": "{"x" * 201}", "problem": "p", "answer": "2"}}', "'id' has 201 characters; give at most 200"),
+        ('{"problem": "p", "answer": "2", "problem": "q"}', "'problem' is given twice; remove one"),
+        ('{"problem": "a\\ud800", "answer": "2"}', "'problem' is not valid Unicode ('\\ud800' at character 1); write"),
+        (
+            '{"id": "\\udfff", "problem": "p", "answer": "2"}',
+            "'id' is not valid Unicode ('\\udfff' at character 0); write",
+        ),
         (
             '{"id": "a", "problem": "p", "answer": "2"}',
             "the id 'a' is already that of line 1; give each problem its own",
@@ -70,6 +77,11 @@ def test_a_line_that_is_no_item_is_named_by_file_and_number(tmp_path, line, says
         with pytest.raises(DataError) as refused:
             use(settings)
         assert str(refused.value).startswith(f"{settings.path}, line 3: {says}")
+
+
+def test_the_longest_id_and_a_character_written_as_two_halves_are_accepted(tmp_path):
+    (item,) = load(data(tmp_path, f'{{"id": "{"x" * LONGEST_ID}", "problem": "\\ud83d\\ude00", "answer": "2"}}\n'))
+    assert (len(item.id), item.problem) == (LONGEST_ID, "😀")
 
 
 def test_an_id_that_equals_another_lines_number_is_a_duplicate(tmp_path):
