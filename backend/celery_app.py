@@ -6,13 +6,15 @@ Acknowledged early, because Redis gives an unacknowledged message to another wor
 
 from __future__ import annotations
 
+import logging
+
 from celery import Celery
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from backend.settings import redis_url
 
 LAUNCH = "mtprl.launch"
+
+log = logging.getLogger(__name__)
 
 app = Celery("mtprl", include=["backend.worker"])
 app.conf.update(
@@ -34,13 +36,16 @@ app.conf.update(
 
 def ring(run_id: int) -> bool:
     """Tell the workers that a run waits or a device is free; whether the queue took the message. Raises nothing."""
-    url = redis_url()
-    if url is None:
-        return False
     try:
+        url = redis_url()
+        if url is None:
+            return False
         # The address is looked up each time: `mtprl up` may have started another Redis since this process began.
         with app.connection_for_write(url) as connection:
             app.send_task(LAUNCH, [run_id], connection=connection, retry=False)
-    except (OperationalError, RedisError, OSError):
+    except Exception as error:
+        # Whatever it is: the store has the run by now, a worker finds it by itself, and libraries refuse an address that
+        # they cannot use with errors of any kind.
+        log.debug("the doorbell of run %d was not heard: %r", run_id, error)
         return False
     return True

@@ -14,9 +14,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from trainer.errors import StoreError
 
@@ -24,6 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds the packages: the repository, or site-packages where they were installed."""
 
 LOCAL_ADDRESS = "127.0.0.1"
+
+_DATABASE_FORMS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME"
+_DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
+"""What an address may begin with; other drivers of these databases are not installed, or do not work this way."""
+_LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,8 @@ def settings() -> Settings:
         )
     return Settings(
         home=home,
-        database_url=os.environ.get("MTPRL_DATABASE_URL") or f"sqlite:///{home / 'mtprl.db'}",
-        redis_url=os.environ.get("MTPRL_REDIS_URL") or None,
+        database_url=_database_url() or f"sqlite:///{home / 'mtprl.db'}",
+        redis_url=_redis_url(),
         dashboard_port=_whole("MTPRL_DASHBOARD_PORT", low=1, high=65535),
         cpu_slots=_whole("MTPRL_CPU_SLOTS", low=1, high=1024),
         stop_grace=_seconds("MTPRL_STOP_GRACE", default=30.0),
@@ -121,15 +128,70 @@ def check_packages() -> None:
 
 def _home() -> Path:
     default = ROOT / ".mtprl" if (ROOT / "pyproject.toml").is_file() else Path.home() / ".mtprl"
-    return Path(os.environ.get("MTPRL_HOME") or default).expanduser().resolve()
+    given = os.environ.get("MTPRL_HOME")
+    try:
+        return Path(given or default).expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # an unknown user after ~, or links that lead in a circle
+        raise StoreError(
+            f"MTPRL_HOME: {_shown(str(given or default))} is refused ({error}); give the path of a folder"
+        ) from None
+
+
+def _redis_url() -> str | None:
+    text = os.environ.get("MTPRL_REDIS_URL")
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        # `port` is computed when it is asked for, and raises where it is no number or too large.
+        usable = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+        usable = usable and re.fullmatch(r"(/[0-9]{0,4})?", parts.path) is not None
+    except ValueError:
+        usable = False
+    if not usable:
+        raise StoreError(
+            f"MTPRL_REDIS_URL: {_shown(text)} is refused; give an address such as redis://127.0.0.1:6379/0, or unset it to "
+            "use the Redis that `mtprl up` starts"
+        )
+    return text
+
+
+def _database_url() -> str | None:
+    text = os.environ.get("MTPRL_DATABASE_URL")
+    if not text:
+        return None
+    # Imported here, because most commands that need no database need no SQLAlchemy either.
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        address = make_url(text)
+        usable = address.drivername in _DRIVERS and (address.port or 1) in range(1, 65536)
+        if address.drivername.startswith("sqlite"):
+            # One in memory would be another one in each process.
+            usable = usable and not address.host and address.database not in (None, "", ":memory:")
+    except (ArgumentError, ValueError):
+        usable = False
+    if not usable:
+        raise StoreError(
+            f"MTPRL_DATABASE_URL: {_shown(text)} is refused; give {_DATABASE_FORMS}, or unset it to use a file in MTPRL_HOME"
+        )
+    return text
+
+
+def _shown(text: str) -> str:
+    """A refused value as an error shows it: without the password that it may hold, and not longer than anybody reads."""
+    text = re.sub(r"//([^:@/]*):.*@", r"//\1:***@", text)
+    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
 
 
 def _whole(name: str, low: int, high: int) -> int | None:
     text = os.environ.get(name)
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-        raise StoreError(f"{name}: {text!r} is refused; give a whole number from {low} to {high}")
+    # By its length first: Python refuses to read a number of thousands of digits at all.
+    if len(text) > 9 or not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise StoreError(f"{name}: {_shown(text)} is refused; give a whole number from {low} to {high}")
     return int(text)
 
 
@@ -142,5 +204,5 @@ def _seconds(name: str, default: float) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise StoreError(f"{name}: {text!r} is refused; give seconds, such as 30")
+        raise StoreError(f"{name}: {_shown(text)} is refused; give seconds, such as 30")
     return seconds

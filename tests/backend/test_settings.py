@@ -17,6 +17,18 @@ from trainer.errors import StoreError
         ("MTPRL_CPU_SLOTS", "0", "whole number from 1"),
         ("MTPRL_STOP_GRACE", "soon", "give seconds"),
         ("MTPRL_STOP_GRACE", "nan", "give seconds"),
+        ("MTPRL_CPU_SLOTS", "9" * 5000, "whole number from 1"),
+        ("MTPRL_HOME", "~nosuchuser/x", "give the path of a folder"),
+        ("MTPRL_REDIS_URL", "redis://h:port/0", "'redis://h:port/0' is refused; give an address such as redis://"),
+        ("MTPRL_REDIS_URL", "redis://h:99999/0", "give an address"),
+        ("MTPRL_REDIS_URL", "redis://h:1/zero", "give an address"),
+        ("MTPRL_REDIS_URL", "http://x", "give an address"),
+        ("MTPRL_REDIS_URL", "127.0.0.1:6379", "give an address"),
+        ("MTPRL_DATABASE_URL", "postgresql://u@h:port/x", "'postgresql://u@h:port/x' is refused; give sqlite:///PATH"),
+        ("MTPRL_DATABASE_URL", "sqlite+aiosqlite:////x.db", "give sqlite:///PATH"),
+        ("MTPRL_DATABASE_URL", "sqlite://x.db", "give sqlite:///PATH"),
+        ("MTPRL_DATABASE_URL", "mysql://h/x", "give sqlite:///PATH"),
+        ("MTPRL_DATABASE_URL", "x.db", "give sqlite:///PATH"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(
@@ -24,6 +36,27 @@ def test_a_value_that_cannot_be_used_is_named(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match=f"{name}.*{words}"):
+        settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MTPRL_REDIS_URL", "redis://:word@redis.local"),
+        ("MTPRL_REDIS_URL", "rediss://user:word@[::1]:6379/3?socket_timeout=2"),
+        ("MTPRL_DATABASE_URL", "sqlite:////data/mtprl.db"),
+        ("MTPRL_DATABASE_URL", "postgresql+psycopg://user:word@db.local:5432/mtprl"),
+        ("MTPRL_DATABASE_URL", "postgresql:///mtprl?host=/var/run/postgresql"),
+    ],
+)
+def test_an_address_that_can_be_used_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert value in (settings().redis_url, settings().database_url)
+
+
+def test_a_refused_address_does_not_give_away_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTPRL_REDIS_URL", "redis://user:se/cr@et@h:port/0")
+    with pytest.raises(StoreError, match=r"'redis://user:\*\*\*@h:port/0'"):
         settings()
 
 

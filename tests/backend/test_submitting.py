@@ -10,6 +10,7 @@ import yaml
 from backend_harness import look
 
 from backend import runs, store
+from backend.celery_app import ring
 from db import reads, workers
 from db.statuses import Status
 from trainer.config import RunConfig
@@ -97,6 +98,12 @@ def test_who_submits_is_told_what_is_missing(config: Config) -> None:
     with store.writing() as connection:
         workers.worker_heartbeat(connection, "w", "host", 1, ["cpu:0"], time.time())
     assert "a worker will find it by itself" in runs.notice()
+
+
+def test_a_doorbell_that_cannot_be_rung_does_no_harm(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0?socket_timeout=soon"):
+        monkeypatch.setenv("MTPRL_REDIS_URL", address)
+        assert not ring(1)
 
 
 def test_waiting_for_a_run_that_nobody_will_end_is_given_up(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
