@@ -273,6 +273,12 @@ def test_yaml_means_what_it_says(tmp_path):
         ("a: [1,\n", "is not valid YAML: line 2: "),
         ("- 1\n", "must hold a mapping such as `regime: {kind: occ}`, not list"),
         ("", "must hold a mapping such as `regime: {kind: occ}`, not NoneType"),
+        (
+            "a: &a [*a]\n",
+            "is not valid YAML: line 1: what begins here holds itself through an alias (*); write the values out",
+        ),
+        ("a: &a\n  b: {c: *a}\n", "is not valid YAML: line 1: what begins here holds itself through an alias (*)"),
+        ("[" * 5000, "is not valid YAML: is nested too deeply"),
         ("a: !!python/object/apply:os.getcwd []\n", "is not valid YAML: line 1: "),
     ],
 )
@@ -281,6 +287,23 @@ def test_a_file_that_is_no_configuration_is_refused_with_its_path(tmp_path, text
     with pytest.raises(ConfigError) as refused:
         load(path)
     assert str(refused.value).startswith(f"{path}: {says}")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("010", 10), ("-7", -7), ("+08", 8), ("0", 0), ("9" * 30, int("9" * 30))]
+)
+def test_whole_numbers_are_decimal(tmp_path, written, value):
+    number = read_yaml(write(tmp_path, f"seed: {written}\n"))["seed"]
+    assert (number, type(number)) == (value, int)
+
+
+@pytest.mark.parametrize("written", ["1:30", "0b11", "0x1F", "1_0", "1_0.5", "0o17"])
+def test_what_is_a_number_only_to_older_yaml_is_text_that_a_number_field_refuses(tmp_path, written):
+    values = read_yaml(write(tmp_path, f"seed: {written}\n"))
+    assert values == {"seed": written}
+    (said,) = refusals(**values)
+    assert said.startswith(f"seed: {written!r} is no ")
+    assert parse({**LEAST, "model": {"path": written}}).model.path == written
 
 
 def test_an_absent_or_binary_file_is_refused_with_its_path(tmp_path):

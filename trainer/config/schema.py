@@ -7,6 +7,7 @@ This module imports no torch, so that the command line and the pages start fast.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from trainer.config import rules
 from trainer.errors import ConfigError
 
+_UNDERSCORED = re.compile(r"[-+]?[0-9.]+_[0-9_.]*([eE][-+]?[0-9_]+)?")
 LARGEST = 2**31 - 1  # what every store and every random generator can take
 
 LONGEST_BENCHMARK_NAME = 80  # characters: what the store's columns hold
@@ -32,11 +34,15 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _true_is_no_number(cls, values: Any) -> Any:
-        # Python counts true as 1, and no setting is a yes or no.
+    def _numbers_are_plain(cls, values: Any) -> Any:
         for name, value in values.items() if isinstance(values, Mapping) else ():
+            # Python counts true as 1, and no setting is a yes or no.
             if isinstance(value, bool):
                 raise ValueError(f"{name}: {value} is a truth value; give a number or a word")
+            # pydantic reads the text 1_0 as 10, which no other reader of the run's YAML does.
+            field = cls.model_fields.get(name)
+            if isinstance(value, str) and _UNDERSCORED.fullmatch(value) and field and field.annotation is not str:
+                raise ValueError(f"{name}: {value!r} is no number; write it without _")
         return values
 
 
