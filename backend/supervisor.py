@@ -100,6 +100,8 @@ class Supervisor:
         if self._watch():
             assert self._trainer is not None
             self._trainer.end_leftovers()
+            # Once more: a trainer that ended before it was watched, or between two looks, may have been asked to stop.
+            self._insist(self._look_for_stop)
             while self._insist(self._carry):
                 pass
             self._finish(end_of(self._evidence(self._trainer)))

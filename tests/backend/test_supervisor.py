@@ -231,6 +231,25 @@ def test_a_run_whose_supervisor_and_trainer_died_ends_as_failed(claimed: Claimed
 
 
 @pytest.mark.slow
+def test_a_stop_by_the_user_is_the_reason_even_where_the_trainer_ended_while_nobody_supervised_it(
+    claimed: Claimed, start_supervisor: Start
+) -> None:
+    run_id = claimed("finish", steps=5000)
+    first = start_supervisor(run_id)
+    until(lambda: look(run_id).step > 2)
+    attempt = look(run_id).attempts[0]
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    runs.stop(run_id)
+    assert attempt.trainer_pid is not None
+    os.kill(attempt.trainer_pid, signal.SIGTERM)
+    until(lambda: not processes.alive(attempt.trainer_pid, attempt.trainer_started))
+    supervise(run_id, 1, program=PROGRAM)
+    run = look(run_id)
+    assert (run.status, run.reason) == (Status.STOPPED, "stopped by the user")
+
+
+@pytest.mark.slow
 def test_an_attempt_with_a_living_supervisor_is_left_alone(claimed: Claimed, start_supervisor: Start) -> None:
     run_id = claimed("finish", steps=5000)
     start_supervisor(run_id)
