@@ -43,6 +43,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read or holds no YAML mapping.
     """
+    if not str(path):
+        raise ConfigError([Problem("", "the path of the configuration is empty; give the path of a YAML file")])
     try:
         values = yaml_text.read(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -73,6 +75,11 @@ def resolve(
         key, separator, text = override.partition("=")
         if not separator or not key.strip():
             raise ConfigError([Problem("--set", f"{override!r} is not of the form a.b=c, such as optimizer.lr=1e-6")])
+        if not all(part.strip() for part in key.split(".")):
+            message = (
+                f"{override!r}: the name of the setting is empty, or a part of it; write it as in optimizer.lr=1e-6"
+            )
+            raise ConfigError([Problem("--set", message)])
         try:
             value = yaml_text.read(text)
         except ValueError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from trainer.errors import Problem
 
@@ -14,11 +15,46 @@ if TYPE_CHECKING:
 def problems(config: RunConfig) -> list[Problem]:
     """Every refused combination; empty where all is well."""
     return [
+        *_name_problems(config),
         *_batch_problems(config),
         *_regime_problems(config),
         *_reward_problems(config),
         *_benchmark_problems(config),
     ]
+
+
+def text_problems(values: Any, path: str = "") -> Iterator[Problem]:
+    """Texts, and names of settings, that no file, process or database takes: those with a NUL or half a character in them."""
+    if isinstance(values, str):
+        reason = _unusable(values)
+        if reason:
+            yield Problem(path, f"{ascii(values)[:80]} {reason}")
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            reason = _unusable(key) if isinstance(key, str) else None
+            if reason:
+                yield Problem(path, f"the name {ascii(key)[:80]} {reason}")
+            else:
+                yield from text_problems(value, f"{path}.{key}".removeprefix("."))
+    elif isinstance(values, list | tuple):
+        for index, value in enumerate(values):
+            yield from text_problems(value, f"{path}.{index}")
+
+
+def _unusable(text: str) -> str | None:
+    if "\0" in text:
+        return "has a NUL character in it; remove it"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "is not valid Unicode; write whole characters"
+    return None
+
+
+def _name_problems(config: RunConfig) -> list[Problem]:
+    if config.name.isspace():
+        return [Problem("name", "holds nothing but spaces; give a name, or leave it empty")]
+    return []
 
 
 def _batch_problems(config: RunConfig) -> list[Problem]:

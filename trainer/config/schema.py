@@ -25,6 +25,8 @@ Positive = Annotated[int, Field(gt=0, le=LARGEST)]
 NonNegative = Annotated[int, Field(ge=0, le=LARGEST)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Decay = Annotated[Finite, Field(ge=0, lt=1)]
+# Logits divided by less overflow, and by more are all alike.
+Temperature = Annotated[Finite, Field(ge=0.01, le=100)]
 
 
 class Section(BaseModel):
@@ -234,7 +236,7 @@ class Rollout(Section):
     """Prompts per step."""
     samples_per_prompt: Annotated[int, Field(ge=2, le=LARGEST)] = 8
     """Responses per prompt: the group whose rewards are compared."""
-    temperature: Annotated[Finite, Field(gt=0)] = 1.0
+    temperature: Temperature = 1.0
     """Sampling temperature; the logits of main and MTP heads are divided by it in training, too."""
     max_prompt_tokens: Positive = 2048
     """Prompts with more tokens are left out, and counted."""
@@ -301,7 +303,7 @@ class Evaluation(Section):
     """Steps between evaluations; the first comes before training and the last after it."""
     samples: Positive = 4
     """Responses per problem: the k of avg@k."""
-    temperature: Annotated[Finite, Field(gt=0)] = 1.0
+    temperature: Temperature = 1.0
     """Sampling temperature of the evaluation."""
     top_p: Annotated[Finite, Field(gt=0, le=1)] = 0.7
     """Nucleus sampling: the smallest set of tokens with this much probability."""
@@ -356,6 +358,14 @@ class RunConfig(Section):
     def updates_per_step(self) -> int:
         """Optimiser steps made from each rollout."""
         return self.update.mini_batches * self.update.epochs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_are_usable(cls, values: Any) -> Any:
+        problems = list(rules.text_problems(values))
+        if problems:
+            raise ConfigError(problems)
+        return values
 
     @model_validator(mode="after")
     def _combinations_make_sense(self) -> RunConfig:

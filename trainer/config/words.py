@@ -15,6 +15,11 @@ _PATTERNS = {
     r"^[a-z0-9][a-z0-9_.-]*$": "is no short name; use lower-case letters, digits and the signs . _ -, beginning with a letter or digit",
 }
 
+
+def _written(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
+
+
 _FIXES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "dict_type": lambda _: "is no mapping; write `name: value` below it",
     "finite_number": lambda _: "is no finite number; give one",
@@ -27,7 +32,7 @@ _FIXES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "int_parsing_size": lambda _: "is too large; give a smaller number",
     "int_type": lambda _: "is no whole number; give one",
     "less_than": lambda limits: f"is too large; give a number below {limits['lt']:g}",
-    "less_than_equal": lambda limits: f"is too large; give {limits['le']} or less",
+    "less_than_equal": lambda limits: f"is too large; give {_written(limits['le'])} or less",
     "literal_error": lambda limits: f"is not known; choose {limits['expected']}",
     "model_attributes_type": lambda _: "is no section; write its settings below it, such as `kind: ...`",
     "model_type": lambda _: "is no section; write its settings below it, as `name: value`",
