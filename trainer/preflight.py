@@ -10,9 +10,14 @@ import json
 import re
 from pathlib import Path
 
-from trainer.config import Data, JsonlData, RunConfig
+from trainer.config import Data, JsonlData, Model, RunConfig
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.tasks import check as check_data
+
+# As in trainer.models.storage, which cannot be imported without torch.
+_HEADS_FILE = "mtp.safetensors"
+_HEADS_CONFIG = "mtp_config.json"
+_LONGEST_HEADER = 100_000_000  # bytes: the bound of the safetensors library
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -27,7 +32,7 @@ def check(config: RunConfig) -> None:
     Raises:
         ConfigError: with every reason, each naming its field, such as evaluation.benchmarks.0.data.path.
     """
-    problems = _model_problems(config.model.path)
+    problems = _model_problems(config.model)
     count, data_problems = _count("data", config.data)
     problems += data_problems
     needed = config.rollout.prompts_per_step
@@ -40,10 +45,14 @@ def check(config: RunConfig) -> None:
         raise ConfigError(problems)
 
 
-def _model_problems(path: str) -> list[Problem]:
-    folder = Path(path)
-    if folder.is_dir():
-        return [Problem("model.path", message) for message in _folder_problems(folder)]
+def _model_problems(model: Model) -> list[Problem]:
+    path, folder = model.path, Path(model.path)
+    try:
+        if folder.is_dir():
+            messages = [*_folder_problems(folder), *_weights_problems(folder)]
+            return [*(Problem("model.path", message) for message in messages), *_heads_problems(model)]
+    except OSError as error:  # no permission, or a name that is too long
+        return [Problem("model.path", f"{path} cannot be read ({error.strerror}); give a model's folder")]
     if folder.parts[-2:] == _DEMO_BASE:
         return [Problem("model.path", f"{path} does not exist; run `mtprl make-base` to make the demo base model")]
     if folder.exists():
@@ -69,7 +78,7 @@ def _folder_problems(folder: Path) -> list[str]:
     else:
         if not isinstance(config, dict) or "model_type" not in config:
             problems.append(f"{folder}/config.json names no model_type; give the folder of a Hugging Face model")
-    if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
+    if not any(file.name != _HEADS_FILE for pattern in _WEIGHTS for file in folder.glob(pattern)):
         problems.append(f"{folder} has no weights ({' or '.join(_WEIGHTS)}); fetch or make the model again")
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         problems.append(
@@ -78,11 +87,66 @@ def _folder_problems(folder: Path) -> list[str]:
     return problems
 
 
+def _weights_problems(folder: Path) -> list[str]:
+    return [
+        f"{file}: {reason}; fetch or make the model again"
+        for file in sorted(folder.glob("*.safetensors"))
+        if (reason := _unreadable(file)) is not None
+    ]
+
+
+def _unreadable(file: Path) -> str | None:
+    """Why a safetensors file cannot be read, as far as its header and its size show; None where they are in order."""
+    size = file.stat().st_size
+    if size == 0:
+        return None
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > min(_LONGEST_HEADER, size - 8):  # such as the page or the pointer that came in place of the file
+            return "is no safetensors file, or only the beginning of one"
+        try:
+            header = json.loads(stream.read(length))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+            end = max(ends, default=0)
+            missing = 8 + length + end - size
+        except (ValueError, RecursionError, AttributeError, TypeError, LookupError):
+            return "has no safetensors header that can be read"
+    return f"ends {missing} bytes too early" if missing > 0 else None
+
+
+def _heads_problems(model: Model) -> list[Problem]:
+    """What is wrong with the MTP heads that lie beside the model, if any do."""
+    folder = Path(model.path)
+    file = folder / _HEADS_CONFIG
+    if not file.is_file():
+        return []
+    if not (folder / _HEADS_FILE).is_file():
+        message = f"{folder} has {_HEADS_CONFIG} but no {_HEADS_FILE}; fetch or make the model again"
+        return [Problem("model.path", message)]
+    try:
+        values = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        return [Problem("model.path", f"{file} cannot be read ({error}); fetch or make the model again")]
+    stored = values.get("depths") if isinstance(values, dict) else None
+    if type(stored) is not int or stored < 0:
+        message = f'{file} gives no number of depths, such as {{"depths": 1}}; fetch or make the model again'
+        return [Problem("model.path", message)]
+    # Storage takes 0 for a model without heads, which gets new ones.
+    if stored and model.mtp_depths > stored:
+        message = f"{model.mtp_depths} asked for, but {model.path} has {stored}; use at most {stored}"
+        return [Problem("model.mtp_depths", message)]
+    return []
+
+
 def _hub_problems(name: str) -> list[Problem]:
     # Imported here: most runs name a folder, and the hub's client doubles the time of this module's import.
     from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    cached = isinstance(try_to_load_from_cache(name, "config.json"), str)
+    try:
+        cached = isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError as error:
+        return [Problem("model.path", f"{name} is neither a folder nor a name on the Hugging Face hub: {error}")]
     if cached or not constants.HF_HUB_OFFLINE:
         return []
     message = f"{name} is neither a folder nor in the local Hugging Face cache, and HF_HUB_OFFLINE forbids to fetch it; give a folder, or unset it"

@@ -15,10 +15,16 @@ from trainer.preflight import check
 from trainer.presets import presets
 
 
+def safetensors(size: int) -> bytes:
+    """A file with one tensor of that many bytes."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(size)
+
+
 def make_model(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "qwen3"}')
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(safetensors(4))
     (folder / "tokenizer.json").write_text("{}")
     return folder
 
@@ -83,6 +89,86 @@ def test_a_model_folder_with_a_part_missing_is_refused(demo, file, says):
 def test_a_damaged_model_configuration_is_refused(demo, text, says):
     (demo / "models" / "addition" / "config.json").write_text(text)
     assert says in refusals(demo)["model.path"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1", "is no safetensors file, or only the beginning of one"),
+        (b"abc", "is no safetensors file, or only the beginning of one"),
+        (safetensors(100)[:40], "is no safetensors file, or only the beginning of one"),
+        (safetensors(100)[:-30], "ends 30 bytes too early"),
+        (b"\x02" + bytes(7) + b"[]", "has no safetensors header that can be read"),
+        (b"\x02" + bytes(7) + b"\xff{", "has no safetensors header that can be read"),
+        (b"\x0c" + bytes(7) + b'{"w":[1, 2]}', "has no safetensors header that can be read"),
+    ],
+)
+@pytest.mark.parametrize("name", ["model.safetensors", "mtp.safetensors"])
+def test_a_damaged_weights_file_is_named(demo, name, content, says):
+    file = demo / "models" / "addition" / name
+    file.write_bytes(content)
+    assert refusals(demo) == {"model.path": f"{file}: {says}; fetch or make the model again"}
+
+
+def test_heads_alone_are_no_weights(demo):
+    folder = demo / "models" / "addition"
+    (folder / "model.safetensors").rename(folder / "mtp.safetensors")
+    assert "has no weights" in refusals(demo)["model.path"]
+
+
+def add_heads(home: Path, config: str) -> Path:
+    folder = home / "models" / "addition"
+    (folder / "mtp.safetensors").write_bytes(safetensors(4))
+    (folder / "mtp_config.json").write_text(config)
+    return folder
+
+
+def test_more_depths_than_the_model_has_are_refused(demo):
+    folder = add_heads(demo, '{"layout": "attached", "depths": 2}')
+    assert refusals(demo, "model.mtp_depths=2") == {}
+    assert refusals(demo, "model.mtp_depths=3") == {
+        "model.mtp_depths": f"3 asked for, but {folder} has 2; use at most 2"
+    }
+
+
+def test_heads_without_their_file_are_refused(demo):
+    folder = add_heads(demo, '{"layout": "attached", "depths": 2}')
+    (folder / "mtp.safetensors").unlink()
+    assert refusals(demo) == {
+        "model.path": f"{folder} has mtp_config.json but no mtp.safetensors; fetch or make the model again"
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("{", "cannot be read ("),
+        ("[" * 100_000, "cannot be read ("),
+        ("[]", "gives no number of depths"),
+        ("{}", "gives no number of depths"),
+        ('{"depths": true}', "gives no number of depths"),
+        ('{"depths": "2"}', "gives no number of depths"),
+        ('{"depths": -1}', "gives no number of depths"),
+    ],
+)
+def test_a_damaged_configuration_of_the_heads_is_refused_by_its_name(demo, config, says):
+    folder = add_heads(demo, config)
+    assert refusals(demo)["model.path"].startswith(f"{folder}/mtp_config.json {says}")
+
+
+def test_a_path_that_no_file_system_takes_is_refused(demo):
+    assert "cannot be read (File name too long)" in refusals(demo, f"model.path={'x' * 5000}")["model.path"]
+
+
+def test_a_problem_with_half_a_character_is_named_by_field_file_and_line(demo):
+    file = demo / "data" / "addition" / "train.jsonl"
+    with file.open("a") as stream:
+        stream.write('{"problem": "\\ud800", "answer": "1"}\n')
+    assert refusals(demo)["data.path"].startswith(f"{file}, line 65: 'problem' is not valid Unicode")
+
+
+def test_a_name_that_the_hub_cannot_have_is_refused(demo):
+    assert "nor a name on the Hugging Face hub" in refusals(demo, "model.path=a/b--c")["model.path"]
 
 
 def test_a_model_path_that_is_neither_folder_nor_name_is_refused(demo):
