@@ -19,6 +19,7 @@ from types import FrameType
 from trainer.config import RunConfig, dump, load
 from trainer.errors import MtprlError, TrainingError
 from trainer.events import JsonlSink
+from trainer.narration import NarratingSink
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 3
@@ -81,7 +82,7 @@ def run(config: RunConfig, folder: Path, sink: JsonlSink) -> int:
     try:
         from trainer.loop import train  # imports torch: late, so that a refused configuration answers at once
 
-        outcome = train(config, folder, sink, lambda: stop.requested)
+        outcome = train(config, folder, NarratingSink(sink), lambda: stop.requested)
         message = "all steps done" if outcome == "finished" else "asked to stop; a checkpoint was saved"
     except MtprlError as error:
         outcome, message = "failed", str(error)

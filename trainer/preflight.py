@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from trainer.config import Data, JsonlData, Model, RunConfig
 from trainer.errors import ConfigError, DataError, Problem
@@ -73,7 +74,7 @@ def _folder_problems(folder: Path) -> list[str]:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         problems.append(f"{folder} has no config.json; give the folder of a Hugging Face model")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problems.append(f"{folder}/config.json cannot be read ({error}); fetch or make the model again")
     else:
         if not isinstance(config, dict) or "model_type" not in config:
@@ -97,20 +98,26 @@ def _weights_problems(folder: Path) -> list[str]:
 
 def _unreadable(file: Path) -> str | None:
     """Why a safetensors file cannot be read, as far as its header and its size show; None where they are in order."""
-    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            return _damage(stream, file.stat().st_size)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _damage(stream: BinaryIO, size: int) -> str | None:
     if size == 0:
         return None
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if length > min(_LONGEST_HEADER, size - 8):  # such as the page or the pointer that came in place of the file
-            return "is no safetensors file, or only the beginning of one"
-        try:
-            header = json.loads(stream.read(length))
-            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-            end = max(ends, default=0)
-            missing = 8 + length + end - size
-        except (ValueError, RecursionError, AttributeError, TypeError, LookupError):
-            return "has no safetensors header that can be read"
+    length = int.from_bytes(stream.read(8), "little")
+    if length > min(_LONGEST_HEADER, size - 8):  # such as the page or the pointer that came in place of the file
+        return "is no safetensors file, or only the beginning of one"
+    try:
+        header = json.loads(stream.read(length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        end = max(ends, default=0)
+        missing = 8 + length + end - size
+    except (ValueError, RecursionError, AttributeError, TypeError, LookupError):
+        return "has no safetensors header that can be read"
     return f"ends {missing} bytes too early" if missing > 0 else None
 
 
@@ -163,6 +170,6 @@ def _count(field: str, data: Data) -> tuple[int, list[Problem]]:
         part, _, message = message.partition(": ")  # task or settings
         return 0, [Problem(f"{field}.{part}", message)]
     path = Path(data.path)
-    if not path.exists() and path.parent.parts[-2:] == _DEMO_DATA:
+    if path.parent.parts[-2:] == _DEMO_DATA and not path.exists():
         message = f"{path} does not exist; run `mtprl make-base` to make the demo's problems"
     return 0, [Problem(f"{field}.path", message)]

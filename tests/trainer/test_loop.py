@@ -254,6 +254,9 @@ def test_sigterm_saves_a_checkpoint_and_the_same_command_goes_on(config, tmp_pat
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert events(tmp_path / "run")[-1]["outcome"] == "finished"
+    assert f"from the checkpoint of step {done}" in errors
+    assert f"step {done + 1}/{done + 1}: reward " in errors
+    assert "step-" in errors
 
 
 def test_a_folder_has_one_writer(config, tmp_path):
