@@ -73,6 +73,14 @@ def last_words(log: str) -> str:
     return ""
 
 
+def torn_in_words(lines: int) -> str:
+    """What it means that lines of a run's event file could not be read."""
+    return (
+        f"{lines} {'line' if lines == 1 else 'lines'} of events.jsonl could not be read and "
+        f"{'is' if lines == 1 else 'are'} not in the store"
+    )
+
+
 def tail(path: Path, size: int = _TAIL_BYTES) -> str:
     """The last `size` bytes of a text file; empty where it cannot be read."""
     try:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from backend.leaderboard import Board, Row
+from backend.outcome import torn_in_words
 from db.reads import RunDetail, RunRow
 from db.statuses import ACTIVE, ENDED, Status
 from trainer.evaluation.statistics import Estimate
@@ -79,6 +80,7 @@ def run_lines(run: RunDetail) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     left = seconds_left(run)
+    torn = sum(attempt.torn_lines for attempt in run.attempts)
     facts = {
         "run": f"{run.id} ({run.name})",
         "experiment": escape(run.experiment),
@@ -89,6 +91,7 @@ def run_lines(run: RunDetail) -> Table:
         "attempt": str(run.attempt),
         "device": run.device or "-",
         "folder": escape(run.folder),
+        **({"events": torn_in_words(torn)} if torn else {}),
         **{name: number(value) for name, value in sorted(run.latest.items())},
     }
     for name, value in facts.items():

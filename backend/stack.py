@@ -34,6 +34,8 @@ REDIS_PORT, DASHBOARD_PORT = 6390, 8501
 """Where the search for a free port begins."""
 
 FOREGROUND_INTERVAL = 2.0
+PATIENCE = 30.0
+"""Seconds that `down`, for which somebody waits, gives a database to take the end of a run."""
 
 Say = Callable[[str], None]
 
@@ -93,19 +95,31 @@ def stay(say: Say) -> None:
 
 
 def down(say: Say) -> None:
-    """End this home's runs on this host, then the services that `up` recorded; `say` is told what ended."""
+    """End this home's runs on this host, then the services that `up` recorded; `say` is told what ended.
+
+    Raises:
+        StoreError: a run could not be ended, because the database takes nothing; everything else is down.
+    """
     of = settings()
+    if not of.home.is_dir():
+        say(f"nothing was ever started in {of.home}")
+        return
     with _lock(of):
         recorded = read_stack(of)
         # The worker goes first, or it would start the next queued run as soon as one ends.
         _end(recorded, "worker", say)
         try:
-            _end_runs(of, say)
-        except store.UNREACHABLE:
-            say("the database does not answer, so that no run could be ended; runs that train go on")
+            not_ended = _end_runs(of, say)
+        except store.UNREACHABLE as error:
+            not_ended = [
+                f"the database does not answer ({store.cause(error)}), so that no run could be ended, and runs that train go "
+                "on; bring it back, then run `mtprl down` again"
+            ]
         for name in ("dashboard", "redis"):
             _end(recorded, name, say)
         of.stack_file.unlink(missing_ok=True)
+    if not_ended:
+        raise StoreError("\n".join(not_ended))
 
 
 def dashboard_url(of: Settings) -> str | None:
@@ -236,10 +250,14 @@ def _end(recorded: dict[str, Record], name: str, say: Say) -> None:
         say(f"{name} is stopped")
 
 
-def _end_runs(of: Settings, say: Say) -> None:
-    """End the runs of this home that this host has, through their supervisors, or in the place of a dead one."""
+def _end_runs(of: Settings, say: Say) -> list[str]:
+    """End the runs of this home that this host has, through their supervisors, or in the place of a dead one.
+
+    Returns:
+        A sentence for each run that could not be ended.
+    """
     if not store.is_ready():
-        return
+        return []
     attempts = _active(of)
     if attempts:
         say(f"stopping {len(attempts)} {'run' if len(attempts) == 1 else 'runs'}, up to {of.stop_grace:g} s ...")
@@ -252,12 +270,34 @@ def _end_runs(of: Settings, say: Say) -> None:
         processes.ask_to_end(supervisor)
     for supervisor in supervisors:
         processes.wait(supervisor, of.stop_grace + services.TERMINATE)
+    causes: dict[int, str] = {}
     for attempt in _active(of):
-        supervise(attempt.run_id, attempt.attempt, shut_down=True)
+        try:
+            supervise(attempt.run_id, attempt.attempt, shut_down=True, patience=PATIENCE)
+        except store.UNREACHABLE as error:
+            causes[attempt.run_id] = store.cause(error)
+    left = {attempt.run_id for attempt in _active(of)}
+    not_ended = []
     with store.reading() as connection:
         for attempt in attempts:
             run = reads.get_run(connection, attempt.run_id)
-            say(f"run {run.id} ({run.name}) {run.status} at step {run.step} of {run.total_steps}")
+            if run.id in left:
+                not_ended.append(_not_ended(run, causes.get(run.id)))
+            else:
+                say(f"run {run.id} ({run.name}) {run.status} at step {run.step} of {run.total_steps}")
+    return not_ended
+
+
+def _not_ended(run: reads.RunDetail, cause: str | None) -> str:
+    attempt = run.attempts[-1]
+    trains = processes.alive(attempt.trainer_pid, attempt.trainer_started)
+    # Where a supervisor lives, only its log holds what the database said to it.
+    why = f"the database takes nothing ({cause})" if cause else f"see the end of {run.folder}/supervisor.log"
+    return (
+        f"run {run.id} ({run.name}) could not be ended in the database: {why}; "
+        f"its trainer {f'still runs as process {attempt.trainer_pid}' if trains else 'is gone'}; "
+        "make room on the database's disk or bring it back, then run `mtprl down` again"
+    )
 
 
 def _active(of: Settings) -> list[claims.StaleAttempt]:

@@ -52,5 +52,10 @@ def is_ready() -> bool:
     return str(address) in _ready
 
 
+def cause(error: Exception) -> str:
+    """What the database itself said, without SQLAlchemy's statement around it."""
+    return (str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__])[0]
+
+
 _ready: set[str] = set()
 _engine = cache(db.connect)

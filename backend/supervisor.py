@@ -10,6 +10,7 @@ and reads on from the committed offset. A database that does not answer is waite
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import socket
 import sys
@@ -18,14 +19,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection
+
 from backend import processes, store
 from backend.devices import devices, environment_for
-from backend.outcome import End, Evidence, end_of, tail
+from backend.outcome import End, Evidence, end_of, tail, torn_in_words
 from backend.settings import check_packages, environment, settings
 from backend.trainer_process import LOG_FILE, TRAINER, TrainerProcess
 from db import claims, reads
 from db.ingest import ingest, read_offset
 from db.reads import AttemptRow
+from db.runs import log_event
 from db.statuses import Status
 from trainer.events import EVENTS_FILE, parse_lines
 
@@ -33,6 +37,8 @@ POLL = 0.3
 """Seconds between two looks at the event file, the stop flag and the trainer."""
 HEARTBEAT = 2.0
 """Seconds between two heartbeats."""
+COMPLAINTS = 30.0
+"""Seconds between two lines in the log about a database that does not answer."""
 RETRY = 1.0
 """Seconds between two tries where nothing can go on without the database."""
 
@@ -45,7 +51,14 @@ log = logging.getLogger("backend.supervisor")
 T = TypeVar("T")
 
 
-def supervise(run_id: int, attempt: int, *, program: Sequence[str] = TRAINER, shut_down: bool = False) -> None:
+def supervise(
+    run_id: int,
+    attempt: int,
+    *,
+    program: Sequence[str] = TRAINER,
+    shut_down: bool = False,
+    patience: float = math.inf,
+) -> None:
     """Supervise the attempt until its run has ended, or somebody else owns it.
 
     Args:
@@ -53,8 +66,9 @@ def supervise(run_id: int, attempt: int, *, program: Sequence[str] = TRAINER, sh
         attempt: its last attempt, on this host.
         program: the command that trains.
         shut_down: end the run at once, as a SIGTERM to this process would.
+        patience: seconds to wait for a database without which nothing can go on; then its error is raised.
     """
-    supervisor = Supervisor(run_id, attempt, program)
+    supervisor = Supervisor(run_id, attempt, program, patience)
     if shut_down:
         supervisor.shut_down()
     else:
@@ -65,9 +79,10 @@ def supervise(run_id: int, attempt: int, *, program: Sequence[str] = TRAINER, sh
 class Supervisor:
     """The state of one supervision. Use `supervise`."""
 
-    def __init__(self, run_id: int, attempt: int, program: Sequence[str]):
+    def __init__(self, run_id: int, attempt: int, program: Sequence[str], patience: float):
         self._run_id, self._attempt = run_id, attempt
         self._program = program
+        self._patience = patience
         self._grace = settings().stop_grace
         self._folder = Path()
         self._device: str | None = None
@@ -77,6 +92,7 @@ class Supervisor:
         self._stop: str | None = None
         self._shutting_down = False
         self._last_heartbeat = 0.0
+        self._last_complaint = -math.inf
 
     def shut_down(self) -> None:
         """End the run, gracefully, because the stack goes down. Safe in a signal handler."""
@@ -158,7 +174,7 @@ class Supervisor:
                 self._look_for_stop()
                 self._carry()
             except store.UNREACHABLE as error:
-                log.warning("the database does not answer, the trainer goes on: %s", error)
+                self._complain("the database does not answer, the trainer goes on: %s", error)
             if self._shutting_down and self._stop is None:
                 self._stop = BY_SHUTDOWN
             if self._stop is not None:
@@ -213,7 +229,7 @@ class Supervisor:
 
         def finish() -> bool:
             with store.writing() as connection:
-                return claims.finish(
+                ended = claims.finish(
                     connection,
                     run_id=self._run_id,
                     attempt=self._attempt,
@@ -222,6 +238,9 @@ class Supervisor:
                     exit_code=exit_code,
                     now=time.time(),
                 )
+                if ended:
+                    self._tell_of_torn_lines(connection)
+                return ended
 
         self._insist(finish)
         log.info("run %d %s: %s", self._run_id, end.status, end.reason or "no more to say")
@@ -230,14 +249,30 @@ class Supervisor:
 
         ring(self._run_id)
 
+    def _tell_of_torn_lines(self, connection: Connection) -> None:
+        run = reads.get_run(connection, self._run_id)
+        torn = sum(row.torn_lines for row in run.attempts if row.number == self._attempt)
+        if torn:
+            words = torn_in_words(torn)
+            log_event(connection, run.id, self._attempt, run.step, "torn_lines", words, "warning", now=time.time())
+
     def _insist(self, action: Callable[[], T]) -> T:
-        """The action's result, tried until the database answers."""
+        """The action's result, tried until the database answers or patience is at its end."""
+        begun = time.monotonic()
         while True:
             try:
                 return action()
             except store.UNREACHABLE as error:
-                log.warning("the database does not answer, waiting: %s", error)
+                if time.monotonic() - begun >= self._patience:
+                    raise
+                self._complain("the database does not answer, waiting: %s", error)
                 time.sleep(RETRY)
+
+    def _complain(self, words: str, error: Exception) -> None:
+        """Log a failure that comes several times a second, now and then: an outage of a night must not fill the disk."""
+        if time.monotonic() - self._last_complaint >= COMPLAINTS:
+            self._last_complaint = time.monotonic()
+            log.warning(words, error)
 
 
 def _next_events(path: Path, offset: int) -> tuple[list[dict[str, Any]], int, int]:

@@ -1,7 +1,9 @@
 """The embedded stack: real Redis, worker and dashboard, started, reused and taken down."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from backend_harness import free_port, look, until
 
-from backend import processes, runs, settings, stack
+from backend import processes, runs, settings, stack, store
 from backend.doctor import Verdict, examine
 from db.statuses import Status
 from trainer.config import RunConfig
@@ -79,6 +81,36 @@ def test_down_ends_a_run_whose_supervisor_died(
     stack.down(quiet.append)
     assert look(run_id).status == Status.STOPPED
     assert not processes.alive(attempt.trainer_pid, attempt.trainer_started)
+
+
+def test_down_says_that_a_run_could_not_be_ended_and_ends_it_once_the_database_is_back(
+    quiet: list[str], home: Path, claimed: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = claimed()
+    store.engine().dispose()
+    store._engine.cache_clear()
+    monkeypatch.setattr("db.engine._BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(stack, "PATIENCE", 0.0)
+    with contextlib.closing(sqlite3.connect(home / "mtprl.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(
+            StoreError, match=rf"run {run_id} \(finish\) could not be ended.*locked.*`mtprl down` again"
+        ):
+            stack.down(quiet.append)
+        connection.execute("ROLLBACK")
+    assert not any(line.startswith(f"run {run_id}") for line in quiet)
+    stack.down(quiet.append)
+    assert look(run_id).status == Status.STOPPED
+
+
+def test_down_in_a_folder_that_is_not_there_makes_none(
+    quiet: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("MTPRL_HOME", str(tmp_path / "mistyped"))
+        stack.down(quiet.append)
+    assert quiet == [f"nothing was ever started in {tmp_path / 'mistyped'}"]
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_down_sends_no_signal_to_a_process_that_took_the_place_of_a_recorded_one(quiet: list[str], home: Path) -> None:

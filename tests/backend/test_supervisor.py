@@ -16,11 +16,11 @@ from backend_harness import look, until
 from sqlalchemy import select
 from standin_supervisor import PROGRAM
 
-from backend import processes, runs, store
+from backend import processes, runs, show, store
 from backend.supervisor import supervise
 from db import claims, reads
 from db.statuses import Status
-from db.tables import leases
+from db.tables import leases, run_events
 
 Claimed = Callable[..., int]
 Start = Callable[[int], subprocess.Popen[bytes]]
@@ -183,7 +183,21 @@ def test_a_database_that_does_not_answer_is_waited_for_while_training_goes_on(
     run = look(run_id)
     assert (run.status, run.step) == (Status.FINISHED, 60)
     assert offset_while_locked[0] < run.attempts[0].offset == events.stat().st_size
-    assert "the database does not answer" in caplog.text
+    assert caplog.text.count("the database does not answer") == 1
+
+
+def test_lines_that_could_not_be_read_are_told_in_the_history_and_in_show(claimed: Claimed) -> None:
+    run_id = claimed()
+    (Path(look(run_id).folder) / "events.jsonl").write_text('{"torn\n[]\n')
+    supervise(run_id, 1, program=PROGRAM)
+    words = "2 lines of events.jsonl could not be read and are not in the store"
+    with store.reading() as connection:
+        history = connection.execute(select(run_events.c.severity, run_events.c.message)).all()
+    assert ("warning", words) in [tuple(row) for row in history]
+    console = show.console()
+    with console.capture() as printed:
+        console.print(show.run_lines(look(run_id)))
+    assert words in printed.get()
 
 
 def test_events_longer_than_a_read_are_stored(claimed: Claimed, monkeypatch: pytest.MonkeyPatch) -> None:
