@@ -84,7 +84,13 @@ def test_a_model_folder_with_a_part_missing_is_refused(demo, file, says):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("{", "cannot be read"), ("[]", "names no model_type"), ("{}", "names no model_type")]
+    ("text", "says"),
+    [
+        ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ("[]", "names no model_type"),
+        ("{}", "names no model_type"),
+    ],
 )
 def test_a_damaged_model_configuration_is_refused(demo, text, says):
     (demo / "models" / "addition" / "config.json").write_text(text)
@@ -108,6 +114,14 @@ def test_a_damaged_weights_file_is_named(demo, name, content, says):
     file = demo / "models" / "addition" / name
     file.write_bytes(content)
     assert refusals(demo) == {"model.path": f"{file}: {says}; fetch or make the model again"}
+
+
+def test_a_weights_file_that_is_elsewhere_and_gone_is_named(demo):
+    file = demo / "models" / "addition" / "model-2.safetensors"
+    file.symlink_to(demo / "gone")
+    assert refusals(demo) == {
+        "model.path": f"{file}: cannot be read (No such file or directory); fetch or make the model again"
+    }
 
 
 def test_heads_alone_are_no_weights(demo):
@@ -157,7 +171,8 @@ def test_a_damaged_configuration_of_the_heads_is_refused_by_its_name(demo, confi
 
 
 def test_a_path_that_no_file_system_takes_is_refused(demo):
-    assert "cannot be read (File name too long)" in refusals(demo, f"model.path={'x' * 5000}")["model.path"]
+    said = refusals(demo, f"model.path={'x' * 5000}", f"data.path={'x' * 5000}")
+    assert all("cannot be read (File name too long)" in said[field] for field in ("model.path", "data.path"))
 
 
 def test_a_problem_with_half_a_character_is_named_by_field_file_and_line(demo):
