@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -43,7 +43,8 @@ def writing() -> Iterator[Connection]:
 
 def is_ready() -> bool:
     """Whether the database is there and its tables are at the newest version; makes nothing."""
-    address = engine().url
+    address = make_url(settings().database_url)
+    # Asked before there is an engine, which makes the folder of its file.
     if address.get_backend_name() == "sqlite" and not Path(str(address.database)).is_file():
         return False
     # Pages ask again and again; a database that was at the newest version does not go back.

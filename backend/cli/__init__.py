@@ -57,6 +57,10 @@ def in_words(error: Exception) -> str | None:
         return f"the database does not answer ({cause}); `mtprl doctor` says more"
     if isinstance(error, RedisError):
         return f"the queue (Redis) does not answer ({error}); `mtprl doctor` says more"
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        # Bytes of the command line or the environment that are no UTF-8 become surrogates, which nothing can store or print.
+        around = error.object[max(0, error.start - 20) : error.end + 20]
+        return f"{around!r}: this text holds bytes that are not UTF-8; type it again in a terminal that uses UTF-8"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return None

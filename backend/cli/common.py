@@ -44,16 +44,28 @@ def require_store() -> None:
         StoreError: it is not.
     """
     from backend import store
+    from backend.settings import settings
     from trainer.errors import StoreError
 
-    if not store.is_ready():
-        raise StoreError("the database is not there yet, or of another version; run `mtprl up`, which prepares it")
+    if store.is_ready():
+        return
+    home = settings().home
+    if not home.is_dir():
+        raise StoreError(f"there is no store in {home}; check MTPRL_HOME, or run `mtprl up`, which makes it")
+    raise StoreError("the database is not there yet, or of another version; run `mtprl up`, which prepares it")
 
 
 def find(text: str) -> int:
-    """The id of the run that the user means."""
-    from db import reads
+    """The id of the run that the user means.
 
+    Raises:
+        StoreError: no run has this id or name, or several have the name.
+    """
+    from db import reads
+    from trainer.errors import StoreError
+
+    if text.isdecimal() and not text.isascii():
+        raise StoreError(f"run {text!r} is refused; write its id with the digits 0 to 9, or give its name")
     with reading() as connection:
         return reads.find_run(connection, text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from backend.cli.common import Config, Json, Overrides, Run, find, print_json, r
 
 if TYPE_CHECKING:
     from db.reads import ExportRow
+
+_MOST_RUNS = 10_000
+"""Runs in one list: SQLite takes no more than some 30 000 values in one statement."""
 
 Experiment = Annotated[str | None, typer.Option(help="Only this experiment.")]
 
@@ -48,7 +52,7 @@ def submit(
 
 def runs(
     experiment: Experiment = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=_MOST_RUNS, help="How many, the newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List runs, the newest first."""
@@ -70,8 +74,9 @@ def show(run: Run, as_json: Json = False) -> None:
     from backend import show as output
     from db import reads
 
+    run_id = find(run)
     with reading() as connection:
-        detail = reads.get_run(connection, reads.find_run(connection, run))
+        detail = reads.get_run(connection, run_id)
     if as_json:
         print_json(output.run_json(detail))
     else:
@@ -187,12 +192,13 @@ def _write(rows: Iterator[ExportRow], format: Format, file: TextIO) -> None:
 
 
 def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not a list of whole numbers, such as 0,1,2", param_hint="--seeds"
-        ) from None
+    parts = [part.strip() for part in text.split(",")]
+    # `int` would also take other scripts' digits and 1_0, and fail at thousands of digits.
+    if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):
+        from trainer.errors import ConfigError, Problem
+
+        raise ConfigError([Problem("--seeds", f"{text!r} is refused; give whole numbers from 0 on, such as 0,1,2")])
+    return [int(part) for part in parts]
 
 
 def _copy_from(path: Path, position: int) -> int:

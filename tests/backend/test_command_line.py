@@ -71,7 +71,19 @@ def test_submit_with_overrides_and_seeds(mtprl: Mtprl, file: Path) -> None:
         (["submit", "{file}", "--set", "regime.coefficient=-1", "--set", "regime.kind=ce"], 1, "regime.coefficient"),
         (["submit", "{file}", "--set", "update.mini_batches=3"], 1, "update.mini_batches: 3 does not divide"),
         (["submit", "{file}", "--set", "data.path=/no/file.jsonl"], 1, "data.path: /no/file.jsonl"),
-        (["submit", "{file}", "--seeds", "one"], 2, "whole numbers"),
+        (["submit", "{file}", "--seeds", "one"], 1, "--seeds: 'one' is refused; give whole numbers from 0 on"),
+        (["submit", "{file}", "--seeds", "-1"], 1, "--seeds: '-1' is refused"),
+        (["submit", "{file}", "--seeds", "١,2"], 1, "--seeds: '١,2' is refused"),
+        (["submit", "{file}", "--seeds", "9" * 5000], 1, "give whole numbers from 0 on"),
+        (
+            ["submit", "{file}", "--experiment", "caf\udce9"],
+            1,
+            r"'caf\udce9': this text holds bytes that are not UTF-8",
+        ),
+        (["show", "caf\udce9"], 1, r"'caf\udce9': this text holds bytes that are not UTF-8"),
+        (["runs", "--experiment", "caf\udce9"], 1, r"'caf\udce9': this text holds bytes that are not UTF-8"),
+        (["runs", "--limit", "99999999999999999999"], 2, "10000"),
+        (["show", "٧"], 1, "run '٧' is refused; write its id with the digits 0 to 9"),
         (["submit", "nothing/like-this"], 1, "neither a file nor a preset"),
         (["submit", "absent.yaml"], 1, "absent.yaml: cannot be read"),
         (["show", "7"], 1, "'7' does not exist"),
@@ -97,7 +109,7 @@ def test_without_a_database_every_command_says_what_to_do(
     for command in (["runs"], ["submit", str(file)], ["stop", "1"], ["leaderboard"], ["watch", "1"], ["logs", "1"]):
         code, _, err = mtprl(*command)
         assert (code, "run `mtprl up`" in err) == (1, True), command
-    assert not (tmp_path / "empty" / "mtprl.db").exists()
+    assert not (tmp_path / "empty").exists()
 
 
 def test_a_database_that_does_not_answer_is_said_in_words(mtprl: Mtprl, monkeypatch: pytest.MonkeyPatch) -> None:
