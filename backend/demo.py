@@ -92,7 +92,7 @@ def _base_lines() -> Callable[[int, int, dict[str, float]], None]:
 def _base_line(step: int, values: dict[str, float], started: float) -> str:
     left = (time.monotonic() - started) / step * (_USUAL_BASE_STEPS - step)
     estimate = f"about {show.duration(left)} left" if left > 0 else "done soon"
-    return f"step {step}, accuracy {values['accuracy']:.2f}, {estimate}"
+    return f"step {step} of about {_USUAL_BASE_STEPS}, accuracy {values['accuracy']:.2f} (wanted: 0.4), {estimate}"
 
 
 def _queue(again: bool) -> list[int]:

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from db import reads
 from db.reads import EvaluationRow, RunDetail, Series
 from db.statuses import Status
-from trainer.config import RunConfig, parse
+from trainer.config import JsonlData, RunConfig, parse
 from trainer.errors import ConfigError
 from trainer.evaluation.statistics import SEEDS_FOR_METHODS, Estimate, Outcomes, avg_at_k, compare
 
@@ -39,7 +39,8 @@ class Row:
     regime: str
     algorithm: str
     variant: str
-    """Settings that tell it from other rows of its regime and algorithm, such as `optimizer.lr=0.0006`; else empty."""
+    """The preset, where its name says more than the regime's, and the settings that tell the row from others of its regime and
+    algorithm, such as `occ-calibrated optimizer.lr=0.0006`."""
     run_ids: tuple[int, ...]
     seeds: tuple[int, ...]
     score: Estimate
@@ -62,6 +63,8 @@ class Board:
     temperature: float
     top_p: float
     model: str
+    data: str
+    """The training data: a file, or the name of a task."""
     steps: int
     prompts_per_step: int
     samples_per_prompt: int
@@ -149,6 +152,7 @@ def _board(entries: Sequence[_Entry], series: Mapping[tuple[int, str], Series]) 
         temperature=evaluation.temperature,
         top_p=evaluation.top_p,
         model=config.model.path,
+        data=config.data.path if isinstance(config.data, JsonlData) else config.data.task,
         steps=config.steps,
         prompts_per_step=config.rollout.prompts_per_step,
         samples_per_prompt=config.rollout.samples_per_prompt,
@@ -194,7 +198,9 @@ def _variant(entry: _Entry, pools: Sequence[Sequence[_Entry]]) -> str:
     ]
     own = _flat(json.loads(entry.method))
     differing = [key for key in own if any(other.get(key) != own[key] for other in siblings)]
-    return " ".join(f"{key}={own[key]}" for key in differing)
+    preset = (entry.run.preset or "").rpartition("/")[2]
+    named = [preset] if preset not in ("", entry.run.regime) else []
+    return " ".join([*named, *(f"{key}={own[key]}" for key in differing)])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,15 +14,16 @@ from sqlalchemy import Connection
 
 from backend import broker, store
 from backend.celery_app import ring
-from backend.settings import redis_url, settings
+from backend.settings import redis_url, settings, variables
 from backend.trainer_process import CONFIG_FILE
 from db import reads
 from db import runs as writes
 from db.reads import RunRow
 from db.statuses import ENDED, Status
 from trainer import preflight
-from trainer.config import JsonlData, RunConfig, dump, parse
+from trainer.config import JsonlData, RunConfig, dump, parse, resolve
 from trainer.errors import ConfigError, Problem, StoreError
+from trainer.presets import presets
 
 WORKER_SILENT = 20.0
 """Seconds without a heartbeat after which a worker counts as gone."""
@@ -153,11 +154,22 @@ def _submit_all(configs: Sequence[RunConfig], experiment: str, preset: str | Non
     return ids
 
 
+def _unchanged(preset: str | None, config: RunConfig) -> str | None:
+    """The preset, as long as the run's method is still the preset's: a name must not stand for another regime."""
+    if preset is None or preset not in presets():
+        return None
+    original = parse(resolve(presets()[preset].values, variables=variables()))
+    return preset if (original.regime, original.mtp) == (config.regime, config.mtp) else None
+
+
 def _create(connection: Connection, config: RunConfig, experiment: str, preset: str | None, folders: list[Path]) -> int:
+    preset = _unchanged(preset, config)
+    method = preset.rpartition("/")[2] if preset else config.regime.kind
+    name = config.name or f"{method}-{config.algorithm.kind}-seed{config.seed}"
     run_id = writes.create_run(
         connection,
         experiment=experiment,
-        name=config.title,
+        name=name,
         config=config.model_dump(mode="json"),
         regime=config.regime.kind,
         algorithm=config.algorithm.kind,
@@ -167,7 +179,7 @@ def _create(connection: Connection, config: RunConfig, experiment: str, preset: 
         folder="",
         now=time.time(),
     )
-    slug = re.sub(r"[^a-z0-9]+", "-", config.title.lower()).strip("-") or "run"
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
     # The random part keeps apart the folders of two databases that share a home.
     folder = settings().runs / f"{run_id:05d}-{slug}-{secrets.token_hex(2)}"
     folders.append(folder)

@@ -113,7 +113,7 @@ def board_table(board: Board) -> Table:
         "seeds",
         f"avg@{board.samples}",
         "95 % interval",
-        "- detach",
+        "to detach",
         "95 % interval",
         "s/step",
         "acceptance",

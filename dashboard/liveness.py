@@ -25,7 +25,7 @@ def note(status: str, reason: str, stage: str, heartbeat_at: float | None, now: 
         return (
             "no sign of life" if heartbeat_at is None else f"no sign of life for {words.duration(now - heartbeat_at)}"
         )
-    return stage if status == Status.RUNNING and stage else reason
+    return stage.replace("_", " ") if status == Status.RUNNING and stage else reason
 
 
 def is_stale(heartbeat_at: float | None, now: float) -> bool:

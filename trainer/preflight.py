@@ -106,8 +106,6 @@ def _unreadable(file: Path) -> str | None:
 
 
 def _damage(stream: BinaryIO, size: int) -> str | None:
-    if size == 0:
-        return None
     length = int.from_bytes(stream.read(8), "little")
     if length > min(_LONGEST_HEADER, size - 8):  # such as the page or the pointer that came in place of the file
         return "is no safetensors file, or only the beginning of one"

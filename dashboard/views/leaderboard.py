@@ -53,8 +53,9 @@ def _draw(board: Board, number: int) -> None:
     st.subheader(f"{board.benchmark} · {metric}", anchor=False)
     problems = board.rows[0].score.problems
     facts = [
-        PurePath(board.model).name,
-        words.plural(problems, "problem"),
+        f"model {PurePath(board.model).name}",
+        f"trained on {'/'.join(PurePath(board.data).parts[-2:])}",
+        words.plural(problems, "held-out problem"),
         f"{words.plural(board.steps, 'step')} of {board.prompts_per_step} prompts × {board.samples_per_prompt} responses",
         f"evaluated at temperature {board.temperature:g}, top-p {board.top_p:g}",
         "experiment " + ", ".join(board.experiments),
@@ -69,7 +70,7 @@ def _draw(board: Board, number: int) -> None:
         markup.Column("Seeds", number=True),
         markup.Column(metric, number=True),
         markup.Column("95 % interval", number=True),
-        markup.Column("To detach", number=True),
+        markup.Column("Difference to detach, points", number=True),
         markup.Column("s / step", number=True, wide=True),
         markup.Column("Acceptance", number=True, wide=True),
         markup.Column("Speaks of", wide=True),

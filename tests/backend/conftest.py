@@ -56,7 +56,7 @@ def values(home: Path, tmp_path: Path) -> dict[str, Any]:
     model.mkdir()
     (model / "config.json").write_text('{"model_type": "qwen3"}')
     (model / "tokenizer.json").write_text("{}")
-    (model / "model.safetensors").write_bytes(b"")
+    (model / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
     data = tmp_path / "problems.jsonl"
     data.write_text("".join(f'{{"problem": "{n}+{n}", "answer": "{2 * n}"}}\n' for n in range(4)))
     return {

@@ -23,7 +23,7 @@ def base(home: Path) -> None:
     data.mkdir(parents=True)
     (model / "config.json").write_text('{"model_type": "qwen3"}')
     (model / "tokenizer.json").write_text("{}")
-    (model / "model.safetensors").write_bytes(b"")
+    (model / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
     problems = "".join(f'{{"problem": "{n}+{n}=", "answer": "{2 * n}"}}\n' for n in range(100))
     (data / "train.jsonl").write_text(problems)
     (data / "test.jsonl").write_text(problems)

@@ -13,7 +13,7 @@ from backend import runs, store
 from backend.celery_app import ring
 from db import reads, workers
 from db.statuses import Status
-from trainer.config import RunConfig
+from trainer.config import Mtp, Occ, RunConfig
 from trainer.errors import ConfigError, StoreError
 
 Config = Callable[..., RunConfig]
@@ -28,13 +28,25 @@ def everything(home: Path) -> tuple[int, list[Path]]:
 
 def test_a_run_is_a_row_and_a_folder_with_its_configuration(home: Path, config: Config) -> None:
     run = look(
-        runs.submit(config("My first (run)".replace("(", "").replace(")", "")), experiment="trial", preset="demo/ce")
+        runs.submit(
+            config("My first (run)".replace("(", "").replace(")", "")), experiment="trial", preset="demo/detach"
+        )
     )
-    assert (run.status, run.experiment, run.preset, run.total_steps) == (Status.QUEUED, "trial", "demo/ce", 5)
+    assert (run.status, run.experiment, run.preset, run.total_steps) == (Status.QUEUED, "trial", "demo/detach", 5)
     folder = Path(run.folder)
     assert folder.parent == home / "runs"
     assert folder.name.startswith(f"{run.id:05d}-my-first-run-")
     assert yaml.safe_load((folder / "config.yaml").read_text()) == run.config
+
+
+def test_a_run_is_named_after_its_preset_until_its_method_is_changed(home: Path, config: Config) -> None:
+    calibrated = {"regime": Occ(reference="own", clip=(0, 1)), "mtp": Mtp(head_loss="ce")}
+    given = config("").model_copy(update=calibrated)
+    kept = look(runs.submit(given, preset="demo/occ-calibrated"))
+    assert (kept.name, kept.preset) == ("occ-calibrated-dapo-seed0", "demo/occ-calibrated")
+    other = given.model_copy(update={"regime": Occ(), "mtp": Mtp()})
+    changed = look(runs.submit(other, preset="demo/occ-calibrated"))
+    assert (changed.name, changed.preset) == ("occ-dapo-seed0", None)
 
 
 def test_a_refused_run_leaves_nothing_behind(home: Path, config: Config) -> None:

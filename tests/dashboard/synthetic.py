@@ -43,7 +43,7 @@ def add_run(
     run_id = runs.create_run(
         connection,
         experiment=experiment,
-        name=config.title,
+        name=f"{config.regime.kind}-{config.algorithm.kind}-seed{config.seed}",
         config=config.model_dump(mode="json"),
         regime=config.regime.kind,
         algorithm=config.algorithm.kind,

@@ -126,7 +126,7 @@ def make_base(home):
     for name, content in (
         ("config.json", '{"model_type": "qwen3"}'),
         ("tokenizer.json", "{}"),
-        ("model.safetensors", ""),
+        ("model.safetensors", "\x02" + "\0" * 7 + "{}"),
     ):
         (model / name).write_text(content)
     lines = "".join(json.dumps({"problem": f"{n}+1=", "answer": str(n + 1)}) + "\n" for n in range(64))

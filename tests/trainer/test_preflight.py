@@ -101,6 +101,7 @@ def test_a_damaged_model_configuration_is_refused(demo, text, says):
     ("content", "says"),
     [
         (b"version https://git-lfs.github.com/spec/v1", "is no safetensors file, or only the beginning of one"),
+        (b"", "is no safetensors file, or only the beginning of one"),
         (b"abc", "is no safetensors file, or only the beginning of one"),
         (safetensors(100)[:40], "is no safetensors file, or only the beginning of one"),
         (safetensors(100)[:-30], "ends 30 bytes too early"),

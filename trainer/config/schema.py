@@ -331,7 +331,7 @@ class RunConfig(Section):
     """One training run, complete."""
 
     name: Annotated[str, Field(pattern=r"^[\w .+-]{0,80}$")] = ""
-    """Name of the run; empty: regime, algorithm and seed."""
+    """Name of the run; empty: method, algorithm and seed."""
     seed: NonNegative = 0
     """Seed of data order, sampling and everything else random."""
     steps: Positive = 200
@@ -348,11 +348,6 @@ class RunConfig(Section):
     evaluation: Evaluation = Evaluation()
     checkpoint: Checkpoint = Checkpoint()
     logging: Logging = Logging()
-
-    @property
-    def title(self) -> str:
-        """The run's name, or one made of regime, algorithm and seed."""
-        return self.name or f"{self.regime.kind}-{self.algorithm.kind}-seed{self.seed}"
 
     @property
     def updates_per_step(self) -> int:
