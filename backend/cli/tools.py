@@ -47,10 +47,26 @@ def make_base() -> None:
     typer.echo(f"the base model is in {make()}")
 
 
-def presets(as_json: Json = False) -> None:
-    """List the presets."""
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(help="Print this one as YAML, with every setting that there is.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the presets, or print one as the configuration file that it stands for."""
+    from trainer.config import dump, parse
+    from trainer.errors import ConfigError, Problem
     from trainer.presets import presets as all_presets
 
+    if name is not None:
+        if name not in all_presets():
+            raise ConfigError([Problem("", f"{name!r} is no preset; choose one of {', '.join(all_presets())}")])
+        config = parse(all_presets()[name].values)
+        if as_json:
+            print_json(config.model_dump(mode="json"))
+        else:
+            typer.echo(dump(config), nl=False)
+        return
     listed = all_presets().values()
     if as_json:
         fields = ("name", "title", "description", "values")

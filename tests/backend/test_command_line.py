@@ -19,8 +19,9 @@ from standin_supervisor import PROGRAM
 
 from backend import cli, runs, settings, stack
 from backend.supervisor import supervise
-from trainer.config import RunConfig
+from trainer.config import RunConfig, parse
 from trainer.errors import StoreError
+from trainer.presets import presets
 
 Mtprl = Callable[..., tuple[int, str, str]]
 Config = Callable[..., RunConfig]
@@ -146,6 +147,16 @@ def test_the_exit_code_of_watch_tells_a_failure(mtprl: Mtprl, claimed: Callable[
     code, out, _ = mtprl("watch", str(run_id))
     assert code == 1
     assert "the loss is not finite at step 2" in out
+
+
+def test_a_preset_is_printed_as_the_file_that_it_stands_for(mtprl: Mtprl) -> None:
+    code, text, _ = mtprl("presets", "demo/ce")
+    assert code == 0
+    assert parse(yaml.safe_load(text)) == parse(presets()["demo/ce"].values)
+    assert "coefficient: 1.0" in text
+    code, _, error = mtprl("presets", "demo/nope")
+    assert code == 1
+    assert "'demo/nope' is no preset; choose one of demo/off, " in error
 
 
 def test_presets_are_listed(mtprl: Mtprl) -> None:
