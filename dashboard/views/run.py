@@ -25,6 +25,7 @@ _TABS: dict[str, Callable[[RunDetail], None]] = {
     "Events": run_tabs.events,
 }
 _STILL = {"Configuration"}
+_COEFFICIENT, _RECENT = "mtp/coefficient", 10
 
 
 def main() -> None:
@@ -85,6 +86,11 @@ def _header(run_id: int, drawn_for: str) -> None:
     with store.reading() as connection:
         run = reads.get_run(connection, run_id)
         latest = reads.latest(connection, run_id)
+        coefficient = (
+            reads.recent_mean(connection, run_id, _COEFFICIENT, latest[_COEFFICIENT].step, _RECENT)
+            if _COEFFICIENT in latest
+            else None
+        )
         position = reads.queue_position(connection, run_id) if run.status == Status.QUEUED else None
         alive = service.workers_alive(connection)
     if run.status != drawn_for:
@@ -117,7 +123,7 @@ def _header(run_id: int, drawn_for: str) -> None:
         )
     if run.status == Status.FAILED:
         st.error(run.reason or "It failed without a word; see the log.", icon=":material/error:")
-    st.html(markup.tiles(_tiles(latest)))
+    st.html(markup.tiles(_tiles(latest, coefficient)))
 
 
 def _remaining(run: RunDetail, now: float) -> str:
@@ -132,10 +138,13 @@ def _remaining(run: RunDetail, now: float) -> str:
     return f"about {words.duration(left)} left" if left is not None else ""
 
 
-def _tiles(latest: dict[str, reads.Point]) -> list[tuple[str, str, str]]:
+def _tiles(latest: dict[str, reads.Point], coefficient: float | None) -> list[tuple[str, str, str]]:
+    """The newest numbers; of the coefficient a recent mean, because a single step's is often at its clip."""
     items = []
+    if coefficient is not None:
+        last = latest[_COEFFICIENT].step
+        items.append(("Coefficient", words.number(coefficient), f"mean, steps {max(1, last - _RECENT + 1)} to {last}"))
     for name, label, form in (
-        ("mtp/coefficient", "Coefficient", words.number),
         ("reward/mean", "Reward", words.number),
         ("reward/accuracy", "Accuracy", words.percent),
         ("mtp/acceptance_greedy", "Acceptance", words.percent),

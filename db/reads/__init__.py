@@ -6,7 +6,7 @@ Every function works in the caller's transaction, opened with `db.engine.reading
 from db.reads.activity import RunEvent, WorkerRow, run_events, workers
 from db.reads.charts import Series, series
 from db.reads.evaluations import EvaluationRow, evaluations
-from db.reads.metrics import ExportRow, Point, export_rows, latest, metric_list
+from db.reads.metrics import ExportRow, Point, export_rows, latest, metric_list, recent_mean
 from db.reads.runs import (
     AttemptRow,
     ExperimentRow,
@@ -44,6 +44,7 @@ __all__ = [
     "list_runs",
     "metric_list",
     "queue_position",
+    "recent_mean",
     "run_events",
     "series",
     "status_counts",

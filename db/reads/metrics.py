@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from db.batches import FINITE, INFINITY, MINUS_INFINITY, NAN
 from db.tables import latest_metrics, metric_names, metrics
+from trainer.events import STEP_LEVEL
 
 _NON_FINITE = {NAN: math.nan, INFINITY: math.inf, MINUS_INFINITY: -math.inf}
 _EXPORT_ROWS = 5000
@@ -62,6 +63,18 @@ def latest(connection: Connection, run_id: int) -> dict[str, Point]:
         name: Point(step, mini_batch, decode(value, code), time)
         for name, step, mini_batch, value, code, time in connection.execute(statement)
     }
+
+
+def recent_mean(connection: Connection, run_id: int, name: str, last_step: int, steps: int) -> float | None:
+    """Mean of a step-level metric over the `steps` steps up to `last_step`, the values that are finite; None where there are none."""
+    table = metrics.c
+    statement = (
+        select(func.avg(table.value))
+        .join_from(metrics, metric_names)
+        .where(table.run_id == run_id, metric_names.c.name == name, table.mini_batch == STEP_LEVEL)
+        .where(table.step > last_step - steps, table.step <= last_step)
+    )
+    return connection.execute(statement).scalar_one()
 
 
 def export_rows(connection: Connection, run_id: int) -> Iterator[ExportRow]:

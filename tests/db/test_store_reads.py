@@ -76,6 +76,15 @@ def test_a_run_has_the_metrics_that_were_logged_for_it(store, run, reader):
         assert [row.metric for row in reads.export_rows(connection, run)] == ["a", "b"]
 
 
+def test_a_recent_mean_is_over_the_finite_step_values_of_the_last_steps(store, run, reader):
+    steps = [metrics(step, x=float(step)) for step in range(1, 7)]
+    reader.feed(started(), *steps, metrics(6, 0, x=99.0), metrics(7, x="NaN"))
+    with reading(store) as connection:
+        assert reads.recent_mean(connection, run, "x", last_step=7, steps=3) == 5.5
+        assert reads.recent_mean(connection, run, "x", last_step=4, steps=10) == 2.5
+        assert reads.recent_mean(connection, run, "y", last_step=7, steps=3) is None
+
+
 def test_an_export_is_in_key_order_with_every_value_once(store, run, reader):
     reader.feed(started(), *(metrics(step, mini_batch, z=1.0, a=2.0) for step in (2, 1) for mini_batch in (1, 0, -1)))
     with reading(store) as connection:
