@@ -167,7 +167,11 @@ stack.up(print)
 
 @pytest.mark.slow
 def test_in_the_foreground_ctrl_c_takes_everything_down(home: Path) -> None:
-    code = "import sys; sys.argv = ['mtprl', 'up', '--foreground']; from backend.cli import main; main()"
+    # Where the tests themselves run in the background of a shell, SIGINT is ignored and children inherit that: a terminal's is not.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "sys.argv = ['mtprl', 'up', '--foreground']; from backend.cli import main; main()"
+    )
     log = home / "foreground.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(
