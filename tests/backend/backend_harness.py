@@ -22,7 +22,9 @@ def kill_processes_of(folder: Path) -> None:
     """Kill what this test started and what that started: everything else has another MTPRL_HOME."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get("MTPRL_HOME") == str(folder):
+            # redis-server overwrites its environment; it works in the folder of its log.
+            mine = process.environ().get("MTPRL_HOME") == str(folder) or process.cwd() == str(folder / "logs")
+            if process.pid != os.getpid() and mine:
                 process.kill()
                 with contextlib.suppress(psutil.TimeoutExpired):
                     process.wait(5)

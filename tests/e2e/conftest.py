@@ -78,7 +78,9 @@ def processes_of(home: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("MTPRL_HOME") == str(home) and process.status() != psutil.STATUS_ZOMBIE:
+            # redis-server overwrites its environment; it works in the folder of its log.
+            mine = process.environ().get("MTPRL_HOME") == str(home) or process.cwd() == str(home / "logs")
+            if mine and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
