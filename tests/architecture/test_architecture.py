@@ -15,6 +15,7 @@ TORCH_FREE = [
     "trainer.config",
     "trainer.errors",
     "trainer.events",
+    "trainer.evaluation.rank_correlation",
     "trainer.evaluation.statistics",
     "trainer.preflight",
     "trainer.presets",
