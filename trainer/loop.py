@@ -173,7 +173,7 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
         for index, metrics in enumerate(run.updater.run(experience, old)):
             run.sink.emit("metrics", step=run.step, mini_batch=index, values=metrics)
             updates.append(metrics)
-    mean = {name: sum(update[name] for update in updates) / len(updates) for name in updates[0]}
+    mean = _means(updates)
     gap = (experience.engine_log_probs - old.main).abs()[experience.sequences.mask]
     tokens = sum(len(response.tokens) for response in experience.responses)
     run.sink.emit(
@@ -189,6 +189,13 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
             "time/step_seconds": sum(run.seconds.values()),
         },
     )
+
+
+def _means(updates: list[Metrics]) -> Metrics:
+    """The mean of each metric over the mini-batches that have it."""
+    names = dict.fromkeys(name for update in updates for name in update)
+    having = {name: [update[name] for update in updates if name in update] for name in names}
+    return {name: sum(values) / len(values) for name, values in having.items()}
 
 
 def draft_metrics(run: Training, experience: Experience) -> Metrics:

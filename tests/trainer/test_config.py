@@ -41,12 +41,25 @@ def test_model_regime_and_data_are_enough():
         "ratio": "main",
         "clip": None,
         "ema": None,
+        "exact_every": None,
     }
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        (
+            {"regime": {"kind": "occ", "exact_every": 4, "reference": "own"}},
+            "regime.reference: own has no effect with exact_every, which takes lambda from gradients; leave out one of the two",
+        ),
+        (
+            {"regime": {"kind": "oracle", "clip": [1, 0]}},
+            "regime.clip: [1.0, 0.0] is empty; give [low, high] with low < high, such as [0, 1]",
+        ),
+        (
+            {"audit": {"every": 5}, "update": {"mini_batches": 64}},
+            "audit.every: a mini-batch of 1 prompt has no two halves to compare; lower update.mini_batches or leave the audit out",
+        ),
         (
             {"update": {"mini_batches": 5}},
             "update.mini_batches: 5 does not divide the 64 prompts of a step; use one of [1, 2, 4, 8, 16, 32, 64]",
@@ -123,6 +136,8 @@ def test_a_combination_that_cannot_mean_what_it_says_is_refused_with_the_fix(cha
     [
         {"update": {"mini_batches": 1, "epochs": 2}},  # two updates per rollout: occ has something to measure
         {"update": {"mini_batches": 1}, "regime": {"kind": "policy"}},
+        {"update": {"mini_batches": 1}, "regime": {"kind": "occ", "exact_every": 1}},  # gradients need no second update
+        {"update": {"mini_batches": 1}, "regime": {"kind": "oracle"}},
         {"regime": {"kind": "detach"}, "mtp": {"head_loss_scale": 2.0}},
         {"mtp": {"head_loss": "ce", "head_loss_scale": 2.0}},
         {"reward": {"overlong_buffer": 4096, "overlong_factor": 2.0}},
@@ -139,7 +154,7 @@ def test_a_combination_beside_a_refused_one_is_accepted(changes):
     [
         (
             {"regime": {"kind": "ooc"}},
-            "regime.kind: 'ooc' is not known; choose one of 'off', 'detach', 'ce', 'policy', 'occ'",
+            "regime.kind: 'ooc' is not known; choose one of 'off', 'detach', 'ce', 'policy', 'occ', 'oracle'",
         ),
         ({"regime": {}}, "regime.kind: is missing; say which kind, such as `kind: occ`"),
         ({"regime": "occ"}, "regime: 'occ' is no section; write its settings below it, such as `kind: ...`"),

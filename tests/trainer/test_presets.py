@@ -10,7 +10,9 @@ import trainer.presets
 from trainer.config import Occ, RunConfig, parse, resolve
 from trainer.presets import presets
 
-NAMES = ["demo/off", "demo/detach", "demo/ce", "demo/policy", "demo/occ", "demo/occ-official", "demo/occ-calibrated"]
+REGIMES = ["off", "detach", "ce", "policy-0.1", "policy-0.2", "policy-0.5", "policy"]
+REGIMES += ["occ", "occ-official", "occ-calibrated", "oracle"]
+NAMES = [f"demo/{regime}" for regime in REGIMES]
 
 
 def configuration(name: str) -> RunConfig:

@@ -10,6 +10,7 @@ Imports no torch, so that the command line and the pages start fast.
 from trainer.config.reading import dump, load, parse, read_yaml, resolve
 from trainer.config.schema import (
     Algorithm,
+    Audit,
     Benchmark,
     Checkpoint,
     CrossEntropy,
@@ -26,6 +27,7 @@ from trainer.config.schema import (
     Occ,
     Off,
     Optimizer,
+    Oracle,
     Policy,
     ReasoningGymData,
     Regime,
@@ -38,6 +40,7 @@ from trainer.config.schema import (
 
 __all__ = [
     "Algorithm",
+    "Audit",
     "Benchmark",
     "Checkpoint",
     "CrossEntropy",
@@ -54,6 +57,7 @@ __all__ = [
     "Occ",
     "Off",
     "Optimizer",
+    "Oracle",
     "Policy",
     "ReasoningGymData",
     "Regime",

@@ -20,6 +20,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_regime_problems(config),
         *_reward_problems(config),
         *_benchmark_problems(config),
+        *_audit_problems(config),
     ]
 
 
@@ -73,7 +74,8 @@ def _batch_problems(config: RunConfig) -> list[Problem]:
 def _regime_problems(config: RunConfig) -> list[Problem]:
     problems = []
     kind, head_loss = config.regime.kind, config.mtp.head_loss
-    if kind == "occ" and config.updates_per_step == 1:
+    by_log_probs = kind == "occ" and getattr(config.regime, "exact_every", None) is None
+    if by_log_probs and config.updates_per_step == 1:
         problems.append(
             Problem(
                 "update.mini_batches",
@@ -131,3 +133,15 @@ def _benchmark_problems(config: RunConfig) -> list[Problem]:
         for name, count in names.items()
         if count > 1
     ]
+
+
+def _audit_problems(config: RunConfig) -> list[Problem]:
+    prompts = config.rollout.prompts_per_step // config.update.mini_batches
+    if config.audit.every and prompts < 2:
+        return [
+            Problem(
+                "audit.every",
+                "a mini-batch of 1 prompt has no two halves to compare; lower update.mini_batches or leave the audit out",
+            )
+        ]
+    return []

@@ -75,8 +75,9 @@ class Policy(Section):
     """The RL algorithm's own loss on the MTP log-probs, with a fixed coefficient."""
 
     kind: Literal["policy"] = "policy"
-    coefficient: Annotated[Finite, Field(ge=0)] = 1.0
-    """Fixed weight of the MTP loss (lambda); the paper sweeps 0.1, 0.2, 0.5 and 1.0."""
+    coefficient: Finite = 1.0
+    """Fixed weight of the MTP loss (lambda); the paper sweeps 0.1, 0.2, 0.5 and 1.0. Below 0 it trains against the heads' own
+    objective, as occ does where lambda_t is negative."""
     ratio: Literal["main", "own"] = "main"
     """Denominator of the MTP head's probability ratio: the main head's old log-prob (the authors' code) or the head's own."""
 
@@ -102,14 +103,20 @@ class Occ(Section):
     clip: tuple[Finite, Finite] | None = None
     """Bounds of lambda_t, as [low, high]; none by default, as in the paper."""
     ema: Annotated[Finite, Field(gt=0, lt=1)] | None = None
-    """Decay of a running mean of c_hat and of v2_hat, each by itself; none by default."""
+    """Decay of a running mean of c_hat and of v2_hat (with exact_every: of c and v2), each by itself; none by default."""
+    exact_every: Positive | None = None
+    """Mini-batches between two measurements of c and v2 from exact gradients, which then take the place of c_hat and v2_hat:
+    lambda comes from the mean of all measurements so far, or from the running mean where ema is set. None: log-probs alone, as in the paper."""
 
     @model_validator(mode="after")
-    def _clip_is_an_interval(self) -> Occ:
-        if self.clip is not None and self.clip[0] >= self.clip[1]:
-            raise ValueError(
-                f"clip: [{self.clip[0]}, {self.clip[1]}] is empty; give [low, high] with low < high, such as [0, 1]"
-            )
+    def _settings_fit_together(self) -> Occ:
+        _check_clip(self.clip)
+        if self.exact_every is not None:
+            for name in ("reference", "estimator", "window"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(
+                        f"{name}: {getattr(self, name)} has no effect with exact_every, which takes lambda from gradients; leave out one of the two"
+                    )
         if self.ema is not None and self.estimator == "token_mean":
             raise ValueError(
                 "ema: averages the sums c_hat and v2_hat, which estimator token_mean does not use; set estimator to ratio_of_sums or leave ema out"
@@ -121,7 +128,31 @@ class Occ(Section):
         return self
 
 
-Regime = Annotated[Off | Detach | CrossEntropy | Policy | Occ, Field(discriminator="kind")]
+class Oracle(Section):
+    """As policy, with lambda_plus c / v2 from the exact gradients of every mini-batch: what occ estimates, at a far higher price."""
+
+    kind: Literal["oracle"] = "oracle"
+    lambda_plus: Annotated[Finite, Field(ge=0)] = 1.0
+    """Scale of the coefficient (lambda_+); 0 switches the MTP loss off."""
+    eps: Annotated[Finite, Field(gt=0)] = 1e-8
+    """Added to v2, so that a head without gradient gives 0 and not 0/0."""
+    ratio: Literal["main", "own"] = "main"
+    """Denominator of the MTP head's probability ratio: the main head's old log-prob or the head's own."""
+    clip: tuple[Finite, Finite] | None = None
+    """Bounds of lambda_t, as [low, high]; none by default."""
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> Oracle:
+        _check_clip(self.clip)
+        return self
+
+
+def _check_clip(clip: tuple[float, float] | None) -> None:
+    if clip is not None and clip[0] >= clip[1]:
+        raise ValueError(f"clip: [{clip[0]}, {clip[1]}] is empty; give [low, high] with low < high, such as [0, 1]")
+
+
+Regime = Annotated[Off | Detach | CrossEntropy | Policy | Occ | Oracle, Field(discriminator="kind")]
 
 
 # --- algorithms ------------------------------------------------------------------------------------------
@@ -309,6 +340,16 @@ class Evaluation(Section):
     """Nucleus sampling: the smallest set of tokens with this much probability."""
 
 
+class Audit(Section):
+    """Exact gradients and the measured effect of the MTP part, beside a run that they do not change (docs/method.md, Audit)."""
+
+    every: NonNegative = 0
+    """Steps between audits of a step's last mini-batch; 0: none. An audit costs about as much as several updates, and as much memory
+    again as model and optimiser."""
+    prompts: Positive = 32
+    """Held-out prompts, drawn from the training data, on which the change of the objective is measured."""
+
+
 class Checkpoint(Section):
     """Checkpoints to resume from."""
 
@@ -346,6 +387,7 @@ class RunConfig(Section):
     update: Update = Update()
     optimizer: Optimizer = Optimizer()
     evaluation: Evaluation = Evaluation()
+    audit: Audit = Audit()
     checkpoint: Checkpoint = Checkpoint()
     logging: Logging = Logging()
 

@@ -7,6 +7,7 @@
 | ce     | coefficient x cross-entropy                                        |
 | policy | coefficient x the algorithm's own loss on the MTP log-probs        |
 | occ    | as policy, with lambda_t on the advantages or on the loss          |
+| oracle | as policy, with lambda_t from exact gradients                      |
 
 A regime receives the algorithm's loss as a function and never asks which one it is.
 """
@@ -79,13 +80,13 @@ def mtp_policy_loss(
 
 
 def trunk_loss(
-    regime: config.Off | config.Detach | config.CrossEntropy | config.Policy | config.Occ,
+    regime: config.Off | config.Detach | config.CrossEntropy | config.Policy | config.Occ | config.Oracle,
 ) -> TrunkLoss | None:
     """The loss whose gradient the regime lets into the trunk; None where nothing may reach it (off, detach)."""
     match regime:
         case config.CrossEntropy():
             return ce_loss
-        case config.Policy():
+        case config.Policy() | config.Oracle():
             return partial(mtp_policy_loss, ratio=regime.ratio)
         case config.Occ():
             return partial(mtp_policy_loss, ratio=regime.ratio, apply_to=regime.apply_to)

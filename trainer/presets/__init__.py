@@ -19,10 +19,14 @@ _REGIMES = (
     "off",
     "detach",
     "ce",
+    "policy-0.1",
+    "policy-0.2",
+    "policy-0.5",
     "policy",
     "occ",
     "occ-official",
     "occ-calibrated",
+    "oracle",
 )  # the order in which a form lists them
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from trainer.config import RunConfig
 from trainer.models.joint import Predictions, Reach
 from trainer.objectives.algorithms import policy_loss
-from trainer.objectives.regimes import PolicyLoss, cross_entropy, trunk_loss
+from trainer.objectives.regimes import PolicyLoss, cross_entropy, mtp_policy_loss, trunk_loss
 from trainer.update.minibatch import MiniBatch
 
 
@@ -56,6 +56,7 @@ class Losses:
             policy_loss, config.algorithm.kind, **config.algorithm.model_dump(exclude={"kind"})
         )
         self._regime_loss = trunk_loss(config.regime)
+        self._ratio = getattr(config.regime, "ratio", "main")
         self._head_scale = config.mtp.head_loss_scale
         self._reaches = reaches(config)
 
@@ -85,6 +86,13 @@ class Losses:
             depths = batch.depths(predictions.mtp_log_probs["heads"])
             heads = self._head_scale * torch.stack([cross_entropy(depth) for depth in depths]).mean()
         return LossParts(policy, regime, heads)
+
+    def exact_terms(self, batch: MiniBatch, predictions: Predictions) -> list[Tensor]:
+        """The batch's share of the policy loss of the main head and, unweighed, of each MTP head: what c and v2 are made of."""
+        one = torch.ones(())
+        depths = batch.depths(predictions.mtp_log_probs["trunk"])
+        mtp = [mtp_policy_loss(depth, self.policy_loss, one, ratio=self._ratio) for depth in depths]
+        return [self.main(batch, predictions.log_probs), *mtp]
 
     def main(self, batch: MiniBatch, log_probs: Tensor) -> Tensor:
         """The batch's share of the main head's policy loss."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from trainer.config import Occ, RunConfig
+from trainer.config import Occ, Oracle, RunConfig
 from trainer.models.joint import Predictions
 from trainer.objectives.coefficient import Sums, calibration_sums, gain
 from trainer.objectives.regimes import cross_entropy
@@ -20,10 +22,12 @@ ReferenceSums = dict[str, list[Sums]]
 class References:
     """Calibration sums per depth, measured from both references."""
 
-    def __init__(self, config: RunConfig):
+    def __init__(self, config: RunConfig, *, is_exact: bool):
+        """`is_exact`: lambda rests on exact gradients."""
+        self.is_exact = is_exact
         regime = config.regime
-        self.eps = regime.eps if isinstance(regime, Occ) else 1e-8
-        self.lambda_plus = regime.lambda_plus if isinstance(regime, Occ) else 1.0
+        self.eps = regime.eps if isinstance(regime, Occ | Oracle) else 1e-8
+        self.lambda_plus = regime.lambda_plus if isinstance(regime, Occ | Oracle) else 1.0
         self.estimator = regime.estimator if isinstance(regime, Occ) else "ratio_of_sums"
         self.used = regime.reference if isinstance(regime, Occ) else "main"
         """The reference whose c_hat and v2_hat are logged, and that the regime uses."""
@@ -40,11 +44,14 @@ class References:
             for reference, starts in before.items()
         }
 
-    def metrics(self, sums: ReferenceSums, coefficients: list[float] | None) -> Metrics:
+    def metrics(
+        self, sums: ReferenceSums, exact: Sequence[Sums] | None, coefficients: Sequence[float] | None
+    ) -> Metrics:
         """c_hat, v2_hat, the coefficient that each reference would give, and the predicted gain at the one used.
 
         Args:
             sums: of the whole mini-batch, per reference and depth.
+            exact: c and v2 per depth, where they were measured. A regime that lives on them has its gain only there.
             coefficients: lambda per depth; None where the regime has none.
         """
         metrics: Metrics = {}
@@ -54,10 +61,14 @@ class References:
             for reference, depths in sums.items():
                 would_be = depths[k].coefficient(self.estimator, self.lambda_plus, self.eps)
                 metrics[f"{prefix}coefficient_{reference}"] = float(would_be)
+            if exact is not None:
+                metrics[f"{prefix}c"], metrics[f"{prefix}v2"] = float(exact[k].c_hat), float(exact[k].v2_hat)
             if coefficients is not None:
                 metrics[f"{prefix}coefficient"] = coefficients[k]
+            basis = exact[k] if exact is not None else used
+            if coefficients is not None and (exact is not None or not self.is_exact):
                 metrics[f"{prefix}gain"] = gain(
-                    coefficients[k], float(used.c_hat), float(used.v2_hat), self.lambda_plus
+                    coefficients[k], float(basis.c_hat), float(basis.v2_hat), self.lambda_plus
                 )
         return metrics
 

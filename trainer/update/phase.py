@@ -15,8 +15,10 @@ from trainer.config import RunConfig
 from trainer.errors import TrainingError
 from trainer.models.joint import JointModel, Sequences
 from trainer.objectives.algorithms import ALGORITHMS
+from trainer.objectives.coefficient import Sums
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.collect import Experience
+from trainer.update.exact import exact_sums, shared_gradients
 from trainer.update.losses import Losses, reaches
 from trainer.update.measure import Metrics, References, ReferenceSums, add_sums, share
 from trainer.update.minibatch import MiniBatch, OldLogProbs
@@ -43,7 +45,7 @@ class Updater:
         self._joint: JointModel = accelerator.unwrap_model(model)
         self._reaches = reaches(config)
         self._losses = Losses(config)
-        self._references = References(config)
+        self._references = References(config, is_exact=tracker.is_exact)
         self._temperature = config.rollout.temperature
 
     @torch.no_grad()
@@ -64,36 +66,46 @@ class Updater:
         Raises:
             TrainingError: a loss or a gradient is not finite; the parameters are those before that step.
         """
-        sequences = experience.sequences
-        advantages = experience.advantages.to(sequences.tokens.device)
         for epoch in range(self.config.update.epochs):
-            for index, rows in enumerate(self._mini_batches(len(sequences.tokens))):
-                batch = MiniBatch.of(
-                    sequences.rows(rows),
-                    advantages[rows],
-                    OldLogProbs(old.main[rows], old.mtp[:, rows]),
-                    self._joint,
-                    ALGORITHMS[self.config.algorithm.kind].reduction,
-                )
-                yield self._step(batch, first_of_phase=epoch == index == 0)
+            for index in range(self.config.update.mini_batches):
+                yield self.step(self.mini_batch(experience, old, index), first_of_phase=epoch == index == 0)
+
+    def mini_batch(self, experience: Experience, old: OldLogProbs, index: int) -> MiniBatch:
+        """Mini-batch `index` of a phase's experience."""
+        rows = list(self._mini_batches(len(experience.sequences.tokens)))[index]
+        return MiniBatch.of(
+            experience.sequences.rows(rows),
+            experience.advantages.to(old.main.device)[rows],
+            OldLogProbs(old.main[rows], old.mtp[:, rows]),
+            self._joint,
+            ALGORITHMS[self.config.algorithm.kind].reduction,
+        )
 
     def _mini_batches(self, sequences: int) -> Iterator[slice]:
         size = sequences // self.config.update.mini_batches
         return (slice(start, start + size) for start in range(0, sequences, size))
 
-    def _step(self, batch: MiniBatch, *, first_of_phase: bool) -> Metrics:
+    def step(self, batch: MiniBatch, *, first_of_phase: bool) -> Metrics:
+        """One optimiser step.
+
+        Raises:
+            TrainingError: a loss or a gradient is not finite; the parameters are those before the step.
+        """
         pieces = list(batch.pieces(self.config.update.micro_batch_sequences))
+        exact = self._exact_sums(pieces) if self.tracker.needs_exact else None
+        if exact is not None:
+            self.tracker.take_exact(exact)
         coefficients = self._coefficients_ahead(pieces, first_of_phase)
         metrics: Metrics = defaultdict(float)
         sums: ReferenceSums | None = None
         used = []
         for piece in pieces:
             predictions = self.model(piece.sequences, self._temperature, self._reaches)
-            measured = self._references.measure(piece, predictions)
-            sums = add_sums(sums, measured)
+            measured_sums = self._references.measure(piece, predictions)
+            sums = add_sums(sums, measured_sums)
             lambdas = coefficients
             if lambdas is None:
-                lambdas = self.tracker.coefficients(measured[self._references.used], first_of_phase=first_of_phase)
+                lambdas = self.tracker.coefficients(measured_sums[self._references.used], first_of_phase=first_of_phase)
             used.append(lambdas)
             parts = self._losses(piece, predictions, lambdas)
             self.accelerator.backward(parts.total)
@@ -103,7 +115,13 @@ class Updater:
         # Where every micro-batch has its own coefficient, their mean is what is logged.
         logged = torch.stack(used).mean(dim=0).tolist() if self.tracker.has_coefficient else None
         self.tracker.observe(sums[self._references.used], first_of_phase=first_of_phase)
-        return {**metrics, **self._references.metrics(sums, logged), **self._optimise(metrics["policy/loss"])}
+        measured = self._references.metrics(sums, exact, logged)
+        return {**metrics, **measured, **self._optimise(metrics["policy/loss"])}
+
+    def _exact_sums(self, pieces: list[MiniBatch]) -> list[Sums]:
+        """c and v2 per depth from the gradients of a whole mini-batch."""
+        rl, *mtp = shared_gradients(self.model, self._joint, pieces, self._temperature, self._losses.exact_terms)
+        return [exact_sums(rl, depth) for depth in mtp]
 
     def _coefficients_ahead(self, pieces: list[MiniBatch], first_of_phase: bool) -> Tensor | None:
         """lambda [K] where it is known before the update's forward passes; None: each piece's own pass gives it.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainer.config import Occ, Policy
+from trainer.config import Occ, Oracle, Policy
 from trainer.objectives.coefficient import Sums
 from trainer.objectives.tracker import CoefficientTracker
 
@@ -56,3 +56,41 @@ def test_a_fixed_coefficient_is_fixed():
     assert used(CoefficientTracker(Policy(coefficient=0.3), 1), (9, 1, True), (1, 2, False)) == pytest.approx(
         [0.3, 0.3]
     )
+
+
+def used_exact(tracker, *mini_batches):
+    """Coefficients of successive mini-batches (exact c, v2, first of its phase); c_hat and v2_hat are (100, 1) throughout."""
+    result = []
+    for c, v2, first in mini_batches:
+        if tracker.needs_exact:
+            tracker.take_exact(sums(c, v2))
+        result.append(tracker.coefficients(sums(100, 1), first_of_phase=first).item())
+        tracker.observe(sums(100, 1), first_of_phase=first)
+    return result
+
+
+def test_the_oracle_takes_every_mini_batch_by_itself_the_first_of_a_phase_too():
+    tracker = CoefficientTracker(Oracle(lambda_plus=2.0), 1)
+    assert used_exact(tracker, (1, 2, True), (3, 2, False), (-1, 4, True)) == pytest.approx([1, 3, -0.5])
+
+
+def test_exact_every_measures_every_nth_mini_batch_and_uses_the_mean_of_all_measurements():
+    tracker = CoefficientTracker(Occ(exact_every=2), 1)
+    batches = [(1, 2, True), (50, 1, False), (3, 2, True), (50, 1, False), (8, 5, True)]
+    assert used_exact(tracker, *batches) == pytest.approx([1 / 2, 1 / 2, 4 / 4, 4 / 4, 12 / 9])
+
+
+def test_exact_every_with_ema_uses_the_running_mean():
+    tracker = CoefficientTracker(Occ(exact_every=1, ema=0.75), 1)
+    first, second = 0.75 * 1 + 0.25 * 5, 0.75 * 2 + 0.25 * 4
+    assert used_exact(tracker, (1, 2, True), (5, 4, False)) == pytest.approx([1 / 2, first / second])
+
+
+def test_where_exact_measurements_stand_survives_a_checkpoint():
+    batches = [(1, 2, True), (7, 3, False), (4, 3, False), (9, 5, True), (2, 1, False)]
+    whole, first = (CoefficientTracker(Occ(exact_every=2), 1) for _ in range(2))
+    expected = used_exact(whole, *batches)
+    used_exact(first, *batches[:3])
+    again = CoefficientTracker(Occ(exact_every=2), 1)
+    again.restore(first.state())
+    assert used_exact(again, *batches[3:]) == expected[3:]

@@ -1,19 +1,15 @@
 """The update phase: which parameters move, by which coefficient, however the mini-batch is cut."""
 
-import copy
-
 import pytest
 import torch
-from accelerate import Accelerator
+from update_phases import Phase, same
 
 from trainer.models.joint import Sequences
 from trainer.objectives import calibrate
 from trainer.objectives.algorithms import ALGORITHMS
 from trainer.objectives.coefficient import gain
-from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.collect import Experience
-from trainer.update.losses import trains_heads
-from trainer.update.phase import Updater, warm_up
+from trainer.update.phase import warm_up
 
 REGIMES = {
     "off": {"kind": "off"},
@@ -26,35 +22,10 @@ REGIMES = {
     "occ-loss": {"kind": "occ", "apply_to": "loss", "estimator": "token_mean"},
     "occ-previous": {"kind": "occ", "window": "previous", "ema": 0.5},
     "occ-ema": {"kind": "occ", "ema": 0.5},
+    "occ-exact": {"kind": "occ", "exact_every": 2},
+    "oracle": {"kind": "oracle"},
+    "oracle-own": {"kind": "oracle", "ratio": "own", "clip": [0, 1]},
 }
-
-
-@pytest.fixture
-def experience(sequences) -> Experience:
-    advantages = torch.tensor([1.0, -1.0, 0.5, -0.5, 0.0, 0.0, -0.3, 0.3])
-    return Experience([], [], [], [], sequences, advantages, advantages, torch.zeros(sequences.mask.shape))
-
-
-class Phase:
-    """One update phase on a copy of a model."""
-
-    def __init__(self, joint, config):
-        self.joint = copy.deepcopy(joint)
-        self.joint.mtp.requires_grad_(trains_heads(config))
-        trained = [parameter for parameter in self.joint.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.SGD(trained, lr=1.0)  # Adam would hide the size of a gradient
-        tracker = CoefficientTracker(config.regime, self.joint.depths)
-        self.updater = Updater(config, self.joint, optimizer, tracker, Accelerator(cpu=True))
-
-    def run(self, experience):
-        return list(self.updater.run(experience, self.updater.old_log_probs(experience.sequences)))
-
-    def state(self, part):
-        return {name: tensor.clone() for name, tensor in getattr(self.joint, part).state_dict().items()}
-
-
-def same(first, second) -> bool:
-    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -1,0 +1,112 @@
+"""c and v2 from exact gradients, against gradients taken one loss at a time."""
+
+import copy
+
+import pytest
+import torch
+from update_phases import Phase
+
+from trainer.objectives.algorithms import ALGORITHMS, policy_loss
+from trainer.update.exact import dot, shared_gradients
+from trainer.update.losses import Losses
+
+TEMPERATURE = 0.7
+RATIOS = ("main", "own")
+
+
+def gradient_of(joint, loss_of) -> torch.Tensor:
+    """The gradient of one loss over the trunk's parameters, by a plain backward pass through a copy of the whole model."""
+    model = copy.deepcopy(joint)
+    loss_of(model).backward()
+    shared = model.trunk.parameters()
+    return torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in shared])
+
+
+@pytest.fixture
+def moved(make_joint, make_config, experience):
+    """An updater whose parameters have left those of the phase's start, and its second mini-batch."""
+
+    def make(algorithm: str, ratio: str):
+        config = make_config(
+            {"kind": "oracle", "ratio": ratio},
+            algorithm,
+            rollout={
+                "prompts_per_step": 4,
+                "samples_per_prompt": 2,
+                "max_response_tokens": 16,
+                "temperature": TEMPERATURE,
+            },
+            update={"mini_batches": 2},
+            optimizer={"lr": 1e-5, "warmup_steps": 0},  # so little that gspo's narrow clip leaves some gradient
+        )
+        phase = Phase(make_joint(2), config)
+        old = phase.updater.old_log_probs(experience.sequences)
+        phase.updater.step(phase.updater.mini_batch(experience, old, 0), first_of_phase=True)
+        return phase, phase.updater.mini_batch(experience, old, 1)
+
+    return make
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_the_oracles_coefficient_is_c_over_v2_of_plain_backward_passes(moved, algorithm, ratio):
+    phase, batch = moved(algorithm, ratio)
+    settings = phase.updater.config.algorithm.model_dump(exclude={"kind"})
+
+    def rl(model):
+        out = model(batch.sequences, TEMPERATURE)
+        return policy_loss(algorithm, out.log_probs, batch.old.main, batch.advantages, batch.sequences.mask, **settings)
+
+    def mtp(model, k):
+        out = model(batch.sequences, TEMPERATURE, ("all",))
+        old = batch.old.main if ratio == "main" else batch.old.mtp[k]
+        return policy_loss(algorithm, out.mtp[k], old, batch.advantages, batch.depth_masks[k], **settings)
+
+    g_rl = gradient_of(phase.joint, rl)
+    g_mtp = [gradient_of(phase.joint, lambda model, k=k: mtp(model, k)) for k in range(2)]
+    measured = phase.updater.step(batch, first_of_phase=False)
+    for g, prefix in zip(g_mtp, ["mtp/", "mtp/depth_2/"], strict=True):
+        c, v2 = (g_rl.double() @ g.double()).item(), (g.double() @ g.double()).item()
+        assert v2 > 0
+        assert measured[f"{prefix}c"] == pytest.approx(c, rel=1e-4, abs=1e-9 * v2)
+        assert measured[f"{prefix}v2"] == pytest.approx(v2, rel=1e-4)
+        assert measured[f"{prefix}coefficient"] == pytest.approx(c / (v2 + 1e-8), rel=1e-4)
+        expected_gain = (c * c / v2 - c * c / v2 / 2) / 2
+        assert measured[f"{prefix}gain"] == pytest.approx(expected_gain, rel=1e-3)
+
+
+def test_exact_gradients_are_those_of_the_whole_mini_batch_however_it_is_cut(moved):
+    phase, batch = moved("gspo", "own")
+    losses = Losses(phase.updater.config)
+    results = [
+        shared_gradients(phase.joint, phase.joint, batch.pieces(size), TEMPERATURE, losses.exact_terms)
+        for size in (4, 2, 1)
+    ]
+    for other in results[1:]:
+        for vector, expected in zip(other, results[0], strict=True):
+            torch.testing.assert_close(vector, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_measuring_leaves_no_gradient_behind_and_a_batch_without_tokens_has_none(moved):
+    phase, batch = moved("dapo", "main")
+    losses = Losses(phase.updater.config)
+    nothing = batch._replace(
+        sequences=batch.sequences._replace(mask=torch.zeros_like(batch.sequences.mask)),
+        depth_masks=torch.zeros_like(batch.depth_masks),
+    )
+    for pieces in ([batch], [nothing]):
+        vectors = shared_gradients(phase.joint, phase.joint, pieces, TEMPERATURE, losses.exact_terms)
+    assert [dot(vector, vector) for vector in vectors] == [0, 0, 0]
+    assert all(parameter.grad is None for parameter in phase.joint.parameters())
+
+
+def test_the_oracle_moves_the_trunk_as_policy_does_at_the_same_coefficient(make_joint, make_config, experience):
+    joint = make_joint()
+    one = {"mini_batches": 1}
+    oracle = Phase(joint, make_config({"kind": "oracle"}, update=one))
+    (metrics,) = oracle.run(experience)
+    policy = Phase(joint, make_config({"kind": "policy", "coefficient": metrics["mtp/coefficient"]}, update=one))
+    policy.run(experience)
+    assert metrics["mtp/coefficient"] != 0
+    for name, tensor in oracle.joint.state_dict().items():
+        torch.testing.assert_close(tensor, policy.joint.state_dict()[name], rtol=1e-6, atol=1e-7)

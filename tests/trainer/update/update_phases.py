@@ -1,0 +1,33 @@
+"""Update phases on copies of a tiny model."""
+
+import copy
+
+import torch
+from accelerate import Accelerator
+
+from trainer.objectives.tracker import CoefficientTracker
+from trainer.update.losses import trains_heads
+from trainer.update.phase import Updater
+
+
+class Phase:
+    """One update phase on a copy of a model."""
+
+    def __init__(self, joint, config):
+        self.joint = copy.deepcopy(joint)
+        self.joint.mtp.requires_grad_(trains_heads(config))
+        trained = [parameter for parameter in self.joint.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.SGD(trained, lr=1.0)  # Adam would hide the size of a gradient
+        tracker = CoefficientTracker(config.regime, self.joint.depths)
+        self.updater = Updater(config, self.joint, optimizer, tracker, Accelerator(cpu=True))
+
+    def run(self, experience):
+        return list(self.updater.run(experience, self.updater.old_log_probs(experience.sequences)))
+
+    def state(self, part):
+        return {name: tensor.clone() for name, tensor in getattr(self.joint, part).state_dict().items()}
+
+
+def same(first, second) -> bool:
+    """Whether two state dicts are equal bit for bit."""
+    return all(torch.equal(first[name], second[name]) for name in first)

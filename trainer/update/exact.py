@@ -1,0 +1,69 @@
+"""Exact gradients over the parameters that policy and MTP losses share: what c_hat and v2_hat stand for.
+
+    c = <g_RL, g_MTP>        v2 = ||g_MTP||^2        (arXiv 2605.28184, section 3; docs/method.md)
+
+Shared are trunk, embeddings and lm_head; the heads' own parameters receive no policy gradient and take no part. Each gradient is a
+flat vector as long as the trunk has parameters, in its own memory: nothing is added to any parameter's `.grad`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trainer.models.joint import JointModel, Predictions
+from trainer.objectives.coefficient import Sums
+from trainer.update.minibatch import MiniBatch
+
+Terms = Callable[[MiniBatch, Predictions], Sequence[Tensor]]
+"""Scalars with gradient: a (micro-)batch's shares of several losses."""
+
+
+def shared_gradients(
+    model: nn.Module, joint: JointModel, pieces: Iterable[MiniBatch], temperature: float, terms: Terms
+) -> list[Tensor]:
+    """The gradient of each term, summed over the pieces.
+
+    Args:
+        model: the joint model as it is called in training.
+        joint: the same model, unwrapped.
+        pieces: micro-batches of one mini-batch, or of a part of it.
+        temperature: what the logits are divided by.
+        terms: the losses, given a piece and the model's predictions for it (reach "trunk").
+
+    Returns:
+        One [P] vector per term; P counts the shared parameters.
+    """
+    shared = [parameter for parameter in joint.trunk.parameters() if parameter.requires_grad]
+    totals: list[Tensor] = []
+    for piece in pieces:
+        values = terms(piece, model(piece.sequences, temperature, ("trunk",)))
+        gradients = [_flat(value, shared, keep_graph=index + 1 < len(values)) for index, value in enumerate(values)]
+        totals = [total + more for total, more in zip(totals, gradients, strict=True)] if totals else gradients
+    return totals
+
+
+def dot(first: Tensor, second: Tensor) -> float:
+    """Inner product in float64: the terms of a sum over millions of parameters nearly cancel."""
+    return float(torch.dot(first.double(), second.double()))
+
+
+def exact_sums(rl: Tensor, mtp: Tensor) -> Sums:
+    """c and v2 of one depth, in the place of c_hat and v2_hat; there are no tokens behind them."""
+    nothing = torch.zeros((), dtype=torch.float64)
+    c, v2 = (torch.tensor(value, dtype=torch.float64) for value in (dot(rl, mtp), dot(mtp, mtp)))
+    return Sums(c, v2, nothing, nothing)
+
+
+def _flat(value: Tensor, shared: list[nn.Parameter], *, keep_graph: bool) -> Tensor:
+    if not value.requires_grad:  # no token counts
+        return torch.cat([torch.zeros_like(parameter).flatten() for parameter in shared])
+    gradients = torch.autograd.grad(value, shared, retain_graph=keep_graph, allow_unused=True)
+    return torch.cat(
+        [
+            torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten()
+            for parameter, gradient in zip(shared, gradients, strict=True)
+        ]
+    )
