@@ -1,0 +1,118 @@
+"""Does joint training of MTP heads help RL, and with which regime? Every arm, seed by seed, on tiny models.
+
+    python -m benchmarks.regimes run [--minutes M] [--workers 2] [--seeds 5] [--out DIR]
+    python -m benchmarks.regimes timing [--out DIR]
+    python -m benchmarks.regimes report [--out DIR]
+
+`run` goes on where an earlier one was ended: results are lines of DIR/runs.jsonl, and a run that has one is not made again.
+`timing` measures seconds per update side by side, on a machine with nothing else to do. `report` writes docs/results/regimes.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+import trainer
+from benchmarks import plan
+from benchmarks.bases import make_base
+from benchmarks.plan import Job
+from benchmarks.workers import Results, run_all
+
+OUT = Path(".mtprl/benchmarks/regimes")
+RESULTS = "runs.jsonl"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.regimes", description=(__doc__ or "").split("\n")[0])
+    commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("run", help="make the runs that have no result yet")
+    run.add_argument("--minutes", type=float, default=float("inf"), help="start no run after this time")
+    run.add_argument("--workers", type=int, default=2, help="runs at a time, one processor core each")
+    run.add_argument("--seeds", type=int, default=5, help="seeds of every arm")
+    run.add_argument("--out", type=Path, default=OUT, help="folder of base models and results")
+    run.set_defaults(command=lambda given: run_command(given.out, given.minutes, given.workers, given.seeds))
+    given = parser.parse_args(arguments)
+    given.command(given)
+
+
+def run_command(out: Path, minutes: float, workers: int, seeds: int) -> None:
+    """Make bases, sweep the learning rate, then the arms, then the audit."""
+    deadline = time.monotonic() + 60 * minutes
+    torch.set_num_threads(1)  # bases too: sums of floats depend on how many threads share them
+    signal.signal(signal.SIGTERM, _end)
+    for base in plan.BASES:
+        make_base(out, base, tell=lambda line, base=base: print(f"{base}: {line}", flush=True))  # type: ignore[misc]
+    _note(out)
+    results = Results(out / RESULTS)
+
+    def make(jobs: Sequence[Job]) -> bool:
+        known = [job for job in jobs if job.is_known(out)]
+        for name in sorted(
+            {f"{job.block}: {job.arm.name}" for job in jobs} - {f"{j.block}: {j.arm.name}" for j in known}
+        ):
+            print(f"{name} is left out: this version of the trainer does not know its settings", flush=True)
+        run_all(known, out, results, workers, deadline, Progress(known, results))
+        return all(job.key in results.rows for job in known)
+
+    if make(plan.sweep()):
+        lrs = plan.best_lrs(results.rows.values())
+        print(f"learning rates: {lrs}", flush=True)
+        make([*plan.main(seeds, lrs), *plan.audit(lrs)])
+
+
+class Progress:
+    """Prints a line for each finished run, with an estimate of the time left."""
+
+    def __init__(self, jobs: Sequence[Job], results: Results):
+        self._all = len(jobs)
+        self._before = sum(job.key in results.rows for job in jobs)
+        self._start = time.monotonic()
+
+    def __call__(self, job: Job, row: dict[str, Any], left: int) -> None:
+        """Tell of one finished run."""
+        done = self._all - left
+        minutes = (time.monotonic() - self._start) / 60 * left / max(1, done - self._before)
+        outcome = row.get("failed") or f"{row['accuracy'][0]:.3f} -> {row['final']:.3f} in {row['seconds']:.0f} s"
+        where = (
+            f"{job.block} seed {job.seed} {job.base} {job.algorithm} {job.arm.name} lr {job.lr * job.arm.lr_factor:g}"
+        )
+        print(f"[{done}/{self._all}] {where}: {outcome}; about {minutes:.0f} min left", flush=True)
+
+
+def _note(out: Path) -> None:
+    """Which code ran when, and on what."""
+    root = Path(trainer.__file__).parents[1]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
+    about = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip(),
+        "code": str(root),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    print(json.dumps(about), flush=True)
+    with (out / "attempts.jsonl").open("a") as file:
+        file.write(json.dumps(about) + "\n")
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # through every `finally`, so that no worker is left
+
+
+if __name__ == "__main__":
+    main()
