@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from trainer.events import Sink
 from trainer.models.joint import JointModel
 from trainer.models.storage import load_joint, load_tokenizer
 from trainer.objectives.tracker import CoefficientTracker
+from trainer.rollout import dynamic
 from trainer.rollout.builtin import BuiltinEngine
-from trainer.rollout.collect import Experience, grade_responses, sample_responses
+from trainer.rollout.collect import Experience, Group, experience_of, sample_responses, verify
 from trainer.rollout.engine import Engine
-from trainer.rollout.prompts import Prompt, prompts_of_step, tokenize
+from trainer.rollout.prompts import Prompt, tokenize
 from trainer.seeds import derive
 from trainer.tasks import Grader, load
 from trainer.update.losses import trains_heads
@@ -152,17 +154,23 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Trai
 def collect(run: Training) -> tuple[Experience, OldLogProbs]:
     """Sample, verify, and take the log-probs that the update phase starts from."""
     config = run.config
-    prompts = prompts_of_step(run.prompts, config.seed, run.step, config.rollout.prompts_per_step)
-    with run.stage("rollout"):
-        responses = sample_responses(run.engine, prompts, config, run.step)
+    groups = dynamic.sample_step(run.prompts, config, run.step, partial(sample_groups, run))
     with run.stage("grading"):
         device = run.updater.accelerator.device
-        experience = grade_responses(prompts, responses, run.tokenizer, run.grader, config, device)
+        experience = experience_of(groups.batch, device, sampled=groups.sampled, rounds=groups.rounds)
     with run.stage("log_probs"):
         old = run.updater.old_log_probs(experience.sequences)
     if run.step == 1 or run.step % config.logging.completions_every == 0:
         run.sink.emit("completions", step=run.step, items=experience.logged(config.logging.completions_prompts))
     return experience, old
+
+
+def sample_groups(run: Training, prompts: list[Prompt], sampling_round: int) -> list[Group]:
+    """One round of sampling in the present step, verified."""
+    with run.stage("rollout"):
+        responses = sample_responses(run.engine, prompts, run.config, run.step, sampling_round)
+    with run.stage("grading"):
+        return verify(prompts, responses, run.tokenizer, run.grader, run.config)
 
 
 def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
@@ -175,16 +183,16 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
             updates.append(metrics)
     mean = _means(updates)
     gap = (experience.engine_log_probs - old.main).abs()[experience.sequences.mask]
-    tokens = sum(len(response.tokens) for response in experience.responses)
     run.sink.emit(
         "metrics",
         step=run.step,
         values={
             **experience.metrics(),
+            **(dynamic.metrics(experience) if run.config.rollout.dynamic_sampling_rounds else {}),
             **acceptance,
             **mean,
             "rollout/log_prob_gap": gap.mean().item(),
-            "rollout/tokens_per_second": tokens / run.seconds["time/rollout_seconds"],
+            "rollout/tokens_per_second": experience.sampled_tokens / run.seconds["time/rollout_seconds"],
             **run.seconds,
             "time/step_seconds": sum(run.seconds.values()),
         },

@@ -115,6 +115,29 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(config, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_resumed_run_with_dynamic_sampling_samples_what_the_uninterrupted_run_does(config, tmp_path):
+    rollout = config.rollout.model_copy(update={"dynamic_sampling_rounds": 2})
+    # Only the longest responses are punished, so that many groups have equal rewards.
+    reward = config.reward.model_copy(update={"overlong_buffer": 2})
+    config = config.model_copy(update={"rollout": rollout, "reward": reward})
+    _, whole = run(config, tmp_path / "whole")
+    run(config, tmp_path / "parts", stop_after=3)
+    _, rest = run(config, tmp_path / "parts", attempt=2)
+    assert lasting(rest) == lasting(whole, above=3)
+    rounds, sampled, discarded, unreplaced = (
+        [value for _, _, value in whole.series(f"rollout/{name}")]
+        for name in ("sampling_rounds", "prompts_sampled", "groups_discarded", "groups_unreplaced")
+    )
+    assert {2, 3} <= set(rounds)
+    assert discarded == [count - 4 for count in sampled]
+    assert all(
+        left == 0 or made == 3 or count == 8 for left, made, count in zip(unreplaced, rounds, sampled, strict=True)
+    )
+    documented = (ROOT / "docs" / "metrics.md").read_text()
+    for name in ("sampling_rounds", "prompts_sampled", "groups_discarded", "groups_unreplaced"):
+        assert f"`rollout/{name}`" in documented
+
+
 def test_the_same_seed_repeats_a_run_and_another_seed_does_not(config, tmp_path):
     (_, first), (_, again) = run(config, tmp_path / "a"), run(config, tmp_path / "b")
     assert lasting(first) == lasting(again)

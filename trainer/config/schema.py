@@ -267,6 +267,9 @@ class Rollout(Section):
     """Prompts per step."""
     samples_per_prompt: Annotated[int, Field(ge=2, le=LARGEST)] = 8
     """Responses per prompt: the group whose rewards are compared."""
+    dynamic_sampling_rounds: NonNegative = 0
+    """Further rounds of sampling, at most, that replace prompts whose responses all got the same reward by other prompts (DAPO);
+    0 switches it off."""
     temperature: Temperature = 1.0
     """Sampling temperature; the logits of main and MTP heads are divided by it in training, too."""
     max_prompt_tokens: Positive = 2048

@@ -20,6 +20,24 @@ from trainer.tasks import Grade, Grader
 
 
 @dataclass(frozen=True)
+class Group:
+    """The responses to one prompt, verified."""
+
+    prompt: Prompt
+    responses: list[Response]
+    completions: list[str]
+    """The responses as text."""
+    grades: list[Grade]
+    rewards: Tensor
+    """[samples]"""
+
+    @property
+    def has_variance(self) -> bool:
+        """Whether its rewards differ; where they are equal, every advantage is 0 and nothing is learned from them."""
+        return bool((self.rewards != self.rewards[0]).any())
+
+
+@dataclass(frozen=True)
 class Experience:
     """B = prompts x samples sequences, the samples of a prompt side by side."""
 
@@ -38,23 +56,33 @@ class Experience:
     """[B]"""
     engine_log_probs: Tensor
     """[B, T] as the engine reported them; 0 outside the mask."""
+    sampled: Sequence[Group] = ()
+    """Everything that was sampled in the step: with dynamic sampling also the groups that do not train."""
+    rounds: int = 1
+    """Rounds of sampling that were made."""
 
     @property
     def samples(self) -> int:
         """Responses per prompt."""
         return len(self.responses) // len(self.prompts)
 
+    @property
+    def sampled_tokens(self) -> int:
+        """Tokens of all sampled responses."""
+        return sum(len(response.tokens) for group in self.sampled for response in group.responses)
+
     def metrics(self) -> dict[str, float]:
-        """Step-level metrics of rewards and lengths."""
-        lengths = torch.tensor([float(len(response.tokens)) for response in self.responses])
-        groups = self.rewards.view(len(self.prompts), -1)
+        """Step-level metrics of rewards and lengths, over everything that was sampled."""
+        responses = [response for group in self.sampled for response in group.responses]
+        correct = [grade.correct for group in self.sampled for grade in group.grades]
+        without_variance = [not group.has_variance for group in self.sampled]
         return {
-            "reward/mean": self.rewards.mean().item(),
-            "reward/accuracy": sum(grade.correct for grade in self.grades) / len(self.grades),
-            "reward/zero_variance_fraction": (groups.amax(1) == groups.amin(1)).float().mean().item(),
-            "rollout/length_mean": lengths.mean().item(),
-            "rollout/length_max": lengths.max().item(),
-            "rollout/truncated_fraction": sum(response.truncated for response in self.responses) / len(self.responses),
+            "reward/mean": torch.cat([group.rewards for group in self.sampled]).mean().item(),
+            "reward/accuracy": sum(correct) / len(correct),
+            "reward/zero_variance_fraction": sum(without_variance) / len(without_variance),
+            "rollout/length_mean": self.sampled_tokens / len(responses),
+            "rollout/length_max": float(max(len(response.tokens) for response in responses)),
+            "rollout/truncated_fraction": sum(response.truncated for response in responses) / len(responses),
         }
 
     def logged(self, prompts: int) -> list[dict[str, Any]]:
@@ -78,44 +106,67 @@ class Experience:
         ]
 
 
-def sample_responses(engine: Engine, prompts: Sequence[Prompt], config: RunConfig, step: int) -> list[Response]:
-    """The step's responses, the samples of a prompt side by side."""
+def sample_responses(
+    engine: Engine, prompts: Sequence[Prompt], config: RunConfig, step: int, further_round: int = 0
+) -> list[Response]:
+    """Responses for a step, the samples of a prompt side by side; further rounds of sampling count from 1."""
     sampling = Sampling(
         samples=config.rollout.samples_per_prompt,
         max_tokens=config.rollout.max_response_tokens,
         temperature=config.rollout.temperature,
         top_p=1.0,  # training samples from the policy itself, which its log-probs belong to
-        seed=derive(config.seed, "rollout", step),
+        seed=derive(config.seed, "rollout", step, *([further_round] if further_round else [])),
     )
     groups = engine.generate([prompt.tokens for prompt in prompts], sampling)
     return [response for group in groups for response in group]
 
 
-def grade_responses(
-    prompts: list[Prompt],
-    responses: list[Response],
+def verify(
+    prompts: Sequence[Prompt],
+    responses: Sequence[Response],
     tokenizer: PreTrainedTokenizerBase,
     grader: Grader,
     config: RunConfig,
-    device: torch.device,
-) -> Experience:
-    """Verify the responses and make the batch that the update phase trains on."""
-    samples = config.rollout.samples_per_prompt
+) -> list[Group]:
+    """Grade the responses and put those to one prompt together."""
+    samples = len(responses) // len(prompts)
     completions = decode(tokenizer, responses)
     golds = [prompt.item for prompt in prompts for _ in range(samples)]
     grades = grader.grade_many(list(zip(completions, golds, strict=True)))
     rewards = reward(grades, responses, config.reward, config.rollout.max_response_tokens)
-    groups = torch.arange(len(prompts)).repeat_interleave(samples)
+    parts = [slice(start, start + samples) for start in range(0, len(responses), samples)]
+    return [
+        Group(prompt, list(responses[part]), completions[part], grades[part], rewards[part])
+        for prompt, part in zip(prompts, parts, strict=True)
+    ]
+
+
+def experience_of(
+    groups: Sequence[Group], device: torch.device, *, sampled: Sequence[Group] | None = None, rounds: int = 1
+) -> Experience:
+    """The batch that the update phase trains on.
+
+    Args:
+        groups: what is trained on; equally many responses each.
+        device: where the sequences go.
+        sampled: everything that was sampled, where that is more.
+        rounds: rounds of sampling that were made.
+    """
+    prompts = [group.prompt for group in groups]
+    responses = [response for group in groups for response in group.responses]
+    rewards = torch.cat([group.rewards for group in groups])
     sequences, engine_log_probs = pack(prompts, responses, device)
     return Experience(
         prompts=prompts,
         responses=responses,
-        completions=completions,
-        grades=grades,
+        completions=[completion for group in groups for completion in group.completions],
+        grades=[grade for group in groups for grade in group.grades],
         sequences=sequences,
         rewards=rewards,
-        advantages=group_advantages(rewards, groups),
+        advantages=group_advantages(rewards, torch.arange(len(groups)).repeat_interleave(len(groups[0].responses))),
         engine_log_probs=engine_log_probs,
+        sampled=groups if sampled is None else sampled,
+        rounds=rounds,
     )
 
 
@@ -124,7 +175,7 @@ def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Response]) ->
     return tokenizer.batch_decode([response.tokens for response in responses], skip_special_tokens=True)
 
 
-def reward(grades: list[Grade], responses: list[Response], settings: Reward, max_tokens: int) -> Tensor:
+def reward(grades: Sequence[Grade], responses: Sequence[Response], settings: Reward, max_tokens: int) -> Tensor:
     """[B] reward of each response: right or wrong, plus the soft overlong punishment where it is on."""
     rewards = torch.tensor([settings.correct if grade.correct else settings.incorrect for grade in grades])
     if settings.overlong_buffer:

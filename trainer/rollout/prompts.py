@@ -47,13 +47,22 @@ def tokenize(items: list[Item], tokenizer: PreTrainedTokenizerBase, max_tokens: 
 
 def prompts_of_step(prompts: list[Prompt], seed: int, step: int, count: int) -> list[Prompt]:
     """The `count` prompts of a step (from 1): the data set in a new order in each pass, passes following one another."""
+    return [prompts[place] for place in _places(len(prompts), seed, step, count)]
+
+
+def further_prompts(prompts: list[Prompt], seed: int, step: int, count: int) -> list[Prompt]:
+    """Every prompt that is not among the `count` prompts of the step, in an order that the step fixes."""
+    taken = set(_places(len(prompts), seed, step, count))
+    order = _order(len(prompts), derive(seed, "further prompts", step))
+    return [prompts[place] for place in order if place not in taken]
+
+
+def _places(size: int, seed: int, step: int, count: int) -> list[int]:
     first = (step - 1) * count
-    return [
-        prompts[_order(len(prompts), seed, place // len(prompts))[place % len(prompts)]]
-        for place in range(first, first + count)
-    ]
+    passes = range(first // size, (first + count - 1) // size + 1)
+    orders = {number: _order(size, derive(seed, "data order", number)) for number in passes}
+    return [orders[place // size][place % size] for place in range(first, first + count)]
 
 
-def _order(size: int, seed: int, epoch: int) -> list[int]:
-    generator = torch.Generator().manual_seed(derive(seed, "data order", epoch))
-    return torch.randperm(size, generator=generator).tolist()
+def _order(size: int, seed: int) -> list[int]:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()

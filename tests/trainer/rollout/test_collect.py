@@ -6,7 +6,7 @@ import torch
 from trainer.config import Reward
 from trainer.errors import DataError
 from trainer.models.demo_base import character_tokenizer
-from trainer.rollout.collect import grade_responses, pack, reward
+from trainer.rollout.collect import experience_of, pack, reward, verify
 from trainer.rollout.engine import Response
 from trainer.rollout.prompts import Prompt, prompts_of_step, tokenize
 from trainer.tasks import Grade, Grader, Item
@@ -25,7 +25,8 @@ def test_experience_of_a_step(make_config):
         for text in texts
     ]
     with Grader() as grader:
-        experience = grade_responses(prompts, responses, tokenizer, grader, make_config(), torch.device("cpu"))
+        groups = verify(prompts, responses, tokenizer, grader, make_config())
+    experience = experience_of(groups, torch.device("cpu"))
     assert experience.completions == texts
     assert experience.rewards.tolist() == [1, -1, -1, 1]
     assert experience.advantages.tolist() == pytest.approx([0.7071, -0.7071, -0.7071, 0.7071], abs=1e-3)
@@ -70,3 +71,46 @@ def test_every_prompt_is_met_once_per_pass_in_an_order_that_the_seed_fixes():
     assert seen[:10] != seen[10:]
     assert [prompt.tokens[0] for prompt in prompts_of_step(prompts, 7, 3, 4)] == steps[2]
     assert [prompt.tokens[0] for prompt in prompts_of_step(prompts, 8, 1, 4)] != steps[0]
+
+
+def verified(texts, make_config, **settings):
+    """Groups of two of the responses `texts` to the problem 1+2; those that end with . have an end token."""
+    tokenizer = character_tokenizer()
+    prompts = tokenize([item("1+2", "3")] * (len(texts) // 2), tokenizer, 16, "data").kept
+    responses = [
+        Response(tokens, [-0.5] * len(tokens), text[-1:] != ".")
+        for text in texts
+        for tokens in [tokenizer(text.rstrip("."))["input_ids"] + ([1] if text.endswith(".") else [])]
+    ]
+    with Grader() as grader:
+        return verify(prompts, responses, tokenizer, grader, make_config(**settings))
+
+
+def test_equal_rewards_have_advantage_zero_and_count_as_without_variance(make_config):
+    groups = verified(["Answer:3.", "so Answer:3.", "no.", "Answer:33."], make_config)
+    experience = experience_of(groups, torch.device("cpu"))
+    assert experience.rewards.tolist() == [1, 1, -1, -1]
+    assert torch.equal(experience.advantages, torch.zeros(4))
+    assert experience.metrics()["reward/zero_variance_fraction"] == 1
+    assert experience.metrics()["reward/mean"] == 0
+
+
+def test_the_length_punishment_gives_a_group_of_right_answers_variance(make_config):
+    # The limit is 16 tokens: the second answer has 14, half of the buffer.
+    settings = {"reward": {"overlong_buffer": 4, "overlong_factor": 0.5}}
+    [group] = verified(["Answer:3.", " " * 8 + "so Answer:3."], make_config, **settings)
+    assert [len(response.tokens) for response in group.responses] == [3, 14]
+    assert group.rewards.tolist() == [1, 0.75]
+    assert group.has_variance
+    assert not verified(["Answer:3.", " " * 8 + "so Answer:3."], make_config)[0].has_variance
+
+
+def test_one_token_responses_make_a_batch(make_config):
+    groups = verified([".", "3", "3", "."], make_config)
+    assert [[len(response.tokens) for response in group.responses] for group in groups] == [[1, 1], [1, 1]]
+    experience = experience_of(groups, torch.device("cpu"))
+    assert experience.sequences.mask.tolist() == [[True]] * 4
+    assert experience.completions == ["", "3", "3", ""]
+    metrics = experience.metrics()
+    assert (metrics["rollout/length_mean"], metrics["rollout/length_max"]) == (1, 1)
+    assert metrics["rollout/truncated_fraction"] == 0.5
