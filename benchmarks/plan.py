@@ -29,7 +29,7 @@ AUDIT_EVERY = 5
 AUDIT_ARMS = ("detach", "policy 1", "policy 1, own ratio", "occ", "occ-calibrated")
 
 RECIPE: dict[str, Any] = {
-    "steps": 50,
+    "steps": 40,
     "rollout": {"prompts_per_step": 32, "samples_per_prompt": 8, "max_prompt_tokens": 16, "max_response_tokens": 12},
     "update": {"mini_batches": 4},
     "optimizer": {"warmup_steps": 10, "weight_decay": 0.1},
