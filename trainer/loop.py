@@ -24,6 +24,8 @@ from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
 from trainer import checkpoint
+from trainer.audit.audit import Audit
+from trainer.audit.held_out import check_enough, sample_held_out
 from trainer.config import Optimizer as OptimizerConfig
 from trainer.config import RunConfig
 from trainer.evaluation.evaluate import evaluate
@@ -64,11 +66,15 @@ class Training:
     """Steps done."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Time of each part of the present step."""
+    doing: str = ""
+    """The stage that was told last."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Tell what is being done, and time it."""
-        self.sink.emit("stage", step=self.step, stage=name)
+        if name != self.doing:
+            self.sink.emit("stage", step=self.step, stage=name)
+            self.doing = name
         start = time.perf_counter()
         try:
             yield
@@ -119,6 +125,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Trai
     tokenizer = load_tokenizer(config.model.path)
     limit = config.rollout.max_prompt_tokens
     training = tokenize(load(config.data), tokenizer, limit, "data")
+    check_enough(training.kept, config)
     benchmarks = {}
     for index, benchmark in enumerate(config.evaluation.benchmarks):
         items = load(benchmark.data)[: benchmark.limit]
@@ -177,10 +184,20 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
     """Make the optimiser steps and log the step."""
     updates: list[Metrics] = []
     acceptance = draft_metrics(run, experience)
-    with run.stage("update"):
-        for index, metrics in enumerate(run.updater.run(experience, old)):
-            run.sink.emit("metrics", step=run.step, mini_batch=index, values=metrics)
-            updates.append(metrics)
+    audit = begin_audit(run, experience)
+    phase = run.updater.run(experience, old)
+    for index in range(run.config.updates_per_step):
+        audited = audit if index + 1 == run.config.updates_per_step else None
+        if audited:
+            with run.stage("audit"):
+                audited.before()
+        with run.stage("update"):
+            metrics = next(phase)
+        if audited:
+            with run.stage("audit"):
+                metrics |= audited.after(metrics)
+        run.sink.emit("metrics", step=run.step, mini_batch=index, values=metrics)
+        updates.append(metrics)
     mean = _means(updates)
     gap = (experience.engine_log_probs - old.main).abs()[experience.sequences.mask]
     run.sink.emit(
@@ -197,6 +214,19 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
             "time/step_seconds": sum(run.seconds.values()),
         },
     )
+
+
+def begin_audit(run: Training, experience: Experience) -> Audit | None:
+    """The audit of this step, where one is due."""
+    every = run.config.audit.every
+    if not every or run.step % every:
+        return None
+    with run.stage("audit"):
+        device = run.updater.accelerator.device
+        held_out = sample_held_out(
+            run.prompts, experience.prompts, run.config, run.step, run.engine, run.tokenizer, run.grader, device
+        )
+        return Audit(run.updater, experience, held_out)
 
 
 def _means(updates: list[Metrics]) -> Metrics:

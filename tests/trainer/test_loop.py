@@ -138,6 +138,26 @@ def test_a_resumed_run_with_dynamic_sampling_samples_what_the_uninterrupted_run_
         assert f"`rollout/{name}`" in documented
 
 
+@pytest.mark.parametrize("regime", [{"kind": "occ", "reference": "own"}, {"kind": "off"}])
+def test_an_audited_run_is_the_same_run_bit_for_bit(config, tmp_path, regime):
+    mtp = {"head_loss": "regime"}
+    plain = parse({**config.model_dump(), "regime": regime, "mtp": mtp})
+    audited = parse({**plain.model_dump(), "audit": {"every": 2, "prompts": 3}})
+    (_, without), (_, with_audit) = run(plain, tmp_path / "plain"), run(audited, tmp_path / "audited")
+    measured = lasting(with_audit)
+    audits = {place: value for place, value in measured.items() if place[2].startswith("audit/")}
+    assert {place[0] for place in audits} == {2, 4, 6}
+    assert {place[1] for place in audits} == {1, -1}
+    assert {place: value for place, value in measured.items() if place not in audits} == lasting(without)
+    first, second = parameters(tmp_path / "plain"), parameters(tmp_path / "audited")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_audit_without_enough_other_prompts_is_refused_in_words(config, tmp_path):
+    with pytest.raises(DataError, match="audit.prompts: 5 prompts .* the training data have 8 and a step takes 4"):
+        run(parse({**config.model_dump(), "audit": {"every": 2, "prompts": 5}}), tmp_path / "run")
+
+
 def test_the_same_seed_repeats_a_run_and_another_seed_does_not(config, tmp_path):
     (_, first), (_, again) = run(config, tmp_path / "a"), run(config, tmp_path / "b")
     assert lasting(first) == lasting(again)

@@ -61,17 +61,29 @@ class MiniBatch(NamedTuple):
         """Micro-batches of at most `size` sequences; None: the whole."""
         count = len(self.advantages)
         for start in range(0, count, size or count):
-            rows = slice(start, start + (size or count))
-            yield MiniBatch(
-                sequences=self.sequences.rows(rows),
-                advantages=self.advantages[rows],
-                old=OldLogProbs(self.old.main[rows], self.old.mtp[:, rows]),
-                weights=self.weights[rows],
-                depth_masks=self.depth_masks[:, rows],
-                depth_weights=self.depth_weights[:, rows],
-                depth_token_weights=self.depth_token_weights[:, rows],
-                tokens=self.tokens,
-            )
+            yield self.rows(slice(start, start + (size or count)))
+
+    def rows(self, rows: slice) -> MiniBatch:
+        """Some of the sequences, with the weights that they have in the whole."""
+        return MiniBatch(
+            sequences=self.sequences.rows(rows),
+            advantages=self.advantages[rows],
+            old=OldLogProbs(self.old.main[rows], self.old.mtp[:, rows]),
+            weights=self.weights[rows],
+            depth_masks=self.depth_masks[:, rows],
+            depth_weights=self.depth_weights[:, rows],
+            depth_token_weights=self.depth_token_weights[:, rows],
+            tokens=self.tokens,
+        )
+
+    def without_mtp(self) -> MiniBatch:
+        """The same sequences for a regime that computes no MTP log-probs."""
+        return self._replace(
+            old=OldLogProbs(self.old.main, self.old.mtp[:0]),
+            depth_masks=self.depth_masks[:0],
+            depth_weights=self.depth_weights[:0],
+            depth_token_weights=self.depth_token_weights[:0],
+        )
 
     def depths(self, mtp_log_probs: Tensor) -> list[MtpBatch]:
         """What each depth's loss is made of, given its log-probs [K, B, T]."""

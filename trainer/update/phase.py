@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from trainer.config import RunConfig
 from trainer.errors import TrainingError
-from trainer.models.joint import JointModel, Sequences
+from trainer.models.joint import JointModel, Reach, Sequences
 from trainer.objectives.algorithms import ALGORITHMS
 from trainer.objectives.coefficient import Sums
 from trainer.objectives.tracker import CoefficientTracker
@@ -42,21 +42,27 @@ class Updater:
         self.accelerator = accelerator
         self.updates = 0
         """Optimiser steps made so far."""
-        self._joint: JointModel = accelerator.unwrap_model(model)
+        self.joint: JointModel = accelerator.unwrap_model(model)
+        """The model without what accelerate wraps around it."""
         self._reaches = reaches(config)
         self._losses = Losses(config)
         self._references = References(config, is_exact=tracker.is_exact)
         self._temperature = config.rollout.temperature
 
     @torch.no_grad()
-    def old_log_probs(self, sequences: Sequences) -> OldLogProbs:
-        """Log-probs under the present parameters, in the pieces that the update will use, so that the two agree exactly."""
+    def old_log_probs(self, sequences: Sequences, mtp: tuple[Reach, ...] | None = None) -> OldLogProbs:
+        """Log-probs under the present parameters, in the pieces that the update will use, so that the two agree exactly.
+
+        Args:
+            sequences: what the phase trains on.
+            mtp: the MTP forward pass to make; None: the one that the regime trains with, which is none in regime off.
+        """
         outputs = []
         for rows in self._mini_batches(len(sequences.tokens)):
             size = self.config.update.micro_batch_sequences or rows.stop - rows.start
             for start in range(rows.start, rows.stop, size):
                 piece = sequences.rows(slice(start, min(start + size, rows.stop)))
-                outputs.append(self.model(piece, self._temperature, self._reaches[:1]))
+                outputs.append(self.model(piece, self._temperature, self._reaches[:1] if mtp is None else mtp))
         main = torch.cat([output.log_probs for output in outputs])
         return OldLogProbs(main, torch.cat([output.mtp for output in outputs], dim=1))
 
@@ -77,7 +83,7 @@ class Updater:
             experience.sequences.rows(rows),
             experience.advantages.to(old.main.device)[rows],
             OldLogProbs(old.main[rows], old.mtp[:, rows]),
-            self._joint,
+            self.joint,
             ALGORITHMS[self.config.algorithm.kind].reduction,
         )
 
@@ -120,7 +126,7 @@ class Updater:
 
     def _exact_sums(self, pieces: list[MiniBatch]) -> list[Sums]:
         """c and v2 per depth from the gradients of a whole mini-batch."""
-        rl, *mtp = shared_gradients(self.model, self._joint, pieces, self._temperature, self._losses.exact_terms)
+        rl, *mtp = shared_gradients(self.model, self.joint, pieces, self._temperature, self._losses.exact_terms)
         return [exact_sums(rl, depth) for depth in mtp]
 
     def _coefficients_ahead(self, pieces: list[MiniBatch], first_of_phase: bool) -> Tensor | None:
@@ -143,7 +149,7 @@ class Updater:
     def _optimise(self, policy_loss: float) -> Metrics:
         """Clip trunk and heads each by itself, step, and say how large the gradients were."""
         norms = {"policy/loss": policy_loss}
-        for name, part in (("trunk", self._joint.trunk), ("head", self._joint.mtp)):
+        for name, part in (("trunk", self.joint.trunk), ("head", self.joint.mtp)):
             parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
             if parameters:
                 norm = self.accelerator.clip_grad_norm_(parameters, self.config.optimizer.grad_clip)

@@ -1,0 +1,203 @@
+"""The audit: exact products across halves, the measured effect, and a run that does not notice it."""
+
+import copy
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from trainer.audit.audit import Audit
+from trainer.audit.effect import HeldOut, without_mtp
+from trainer.audit.gradients import HalfGradients, products
+from trainer.objectives.algorithms import policy_loss
+from trainer.objectives.coefficient import gain
+from trainer.objectives.tracker import CoefficientTracker
+from trainer.rollout.collect import Experience
+from trainer.rollout.engine import Response
+from trainer.update.losses import trains_heads
+from trainer.update.phase import Updater
+
+TEMPERATURE = 1.0
+
+
+@pytest.fixture
+def experience(sequences) -> Experience:
+    """4 prompts x 2 samples."""
+    advantages = torch.tensor([1.0, -1.0, 0.5, -0.5, 0.2, -0.2, -0.3, 0.3])
+    responses = [Response([], [], False)] * 8
+    return Experience(
+        ["prompt"] * 4, responses, [], [], sequences, advantages, advantages, torch.zeros(sequences.mask.shape)
+    )
+
+
+@pytest.fixture
+def start(make_joint):
+    def make(config, depths=2):
+        joint = make_joint(depths)
+        joint.mtp.requires_grad_(trains_heads(config))
+        trained = [parameter for parameter in joint.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=1e-3)
+        return Updater(config, joint, optimizer, CoefficientTracker(config.regime, depths), Accelerator(cpu=True))
+
+    return make
+
+
+def audited(updater, experience, held_out):
+    """The audit's metrics of one phase with two mini-batches, and those of its last optimiser step."""
+    old = updater.old_log_probs(experience.sequences)
+    audit = Audit(updater, experience, held_out)
+    phase = updater.run(experience, old)
+    next(phase)
+    audit.before()
+    metrics = next(phase)
+    return audit.after(metrics), metrics
+
+
+def loss_gradient(joint, rows, experience, old, form) -> torch.Tensor:
+    """The gradient over the trunk of one loss on some rows alone, by a plain backward pass on a copy."""
+    model = copy.deepcopy(joint)
+    batch = experience.sequences.rows(rows)
+    out = model(batch, TEMPERATURE, ("all",))
+    advantages = experience.advantages[rows]
+    if form == "rl":
+        loss = policy_loss("dapo", out.log_probs, old.main[rows], advantages, batch.mask)
+    elif form == "policy":
+        mask = model.depth_masks(batch)[0]
+        loss = policy_loss("dapo", out.mtp[0], old.main[rows], advantages, mask)
+    else:
+        loss = -out.mtp[0][model.depth_masks(batch)[0]].mean()
+    loss.backward()
+    return torch.cat([parameter.grad.flatten() for parameter in model.trunk.parameters()]).double()
+
+
+def test_products_are_those_of_plain_backward_passes_on_each_half(start, make_config, experience):
+    config = make_config({"kind": "policy"}, rollout={"prompts_per_step": 4, "samples_per_prompt": 2})
+    updater = start(config)
+    old = updater.old_log_probs(experience.sequences)
+    audit = Audit(updater, experience, experience)
+    phase = updater.run(experience, old)
+    next(phase)
+    joint = copy.deepcopy(updater.joint)
+    audit.before()
+    found = audit.after(next(phase))
+    whole, first, second = slice(4, 8), slice(4, 6), slice(6, 8)
+    of = {
+        (form, name): loss_gradient(joint, rows, experience, old, form)
+        for form in ("rl", "policy", "ce")
+        for name, rows in {"whole": whole, "first": first, "second": second}.items()
+    }
+    for form, prefix in (("policy", "audit/"), ("ce", "audit/ce_")):
+        c = of["rl", "whole"] @ of[form, "whole"]
+        crossed = (of["rl", "first"] @ of[form, "second"] + of["rl", "second"] @ of[form, "first"]) / 2
+        rl, rl_crossed = of["rl", "whole"] @ of["rl", "whole"], of["rl", "first"] @ of["rl", "second"]
+        expected = {
+            "c": c,
+            "v2": of[form, "whole"] @ of[form, "whole"],
+            "c_cross": crossed,
+            "signal": crossed / rl_crossed,
+            "noise": (c - crossed) / (rl - rl_crossed),
+        }
+        for name, value in expected.items():
+            assert found[prefix + name] == pytest.approx(value.item(), rel=1e-3), prefix + name
+    v2 = of["policy", "whole"] @ of["policy", "whole"]
+    assert found["audit/coefficient"] == pytest.approx(
+        (of["rl", "whole"] @ of["policy", "whole"] / v2).item(), rel=1e-3
+    )
+    assert found["audit/v2_cross"] == pytest.approx((of["policy", "first"] @ of["policy", "second"]).item(), rel=1e-3)
+    for half, name in ((1, "first"), (2, "second")):
+        of_half = (of["rl", name] @ of["policy", name]) / (of["policy", name] @ of["policy", name])
+        assert found[f"audit/coefficient_half_{half}"] == pytest.approx(of_half.item(), rel=1e-3)
+
+
+def test_a_proxy_is_the_coefficient_that_occ_would_use_on_the_same_mini_batch(start, make_config, experience):
+    found, metrics = audited(start(make_config({"kind": "occ", "reference": "own"})), experience, experience)
+    for prefix, name in (("", "coefficient"), ("depth_2/", "depth_2/coefficient")):
+        assert metrics[f"mtp/{name}"] != 0
+        assert found[f"audit/{prefix}proxy_own"] == pytest.approx(metrics[f"mtp/{name}"], rel=1e-5)
+        assert found[f"audit/{prefix}proxy_main"] == pytest.approx(metrics[f"mtp/{prefix}coefficient_main"], rel=1e-5)
+
+
+def test_noise_that_both_gradients_share_counts_in_c_and_not_across_the_halves():
+    generator = torch.Generator().manual_seed(0)
+    signal, shared = torch.randn(3000, generator=generator), torch.randn(2, 3000, generator=generator)
+    halves = [HalfGradients([signal + 3 * noise, 0.5 * signal + 6 * noise], [0.5, 0.5]) for noise in shared]
+    measured = products(*halves, 1)
+    assert measured.signal == pytest.approx(0.5, abs=0.2)
+    assert measured.noise == pytest.approx(2.0, abs=0.1)
+    assert measured.c > 3 * measured.c_cross
+
+
+@pytest.mark.parametrize("regime", ["ce", "policy", "occ", "oracle"])
+def test_the_effect_is_the_objective_after_the_step_minus_that_after_the_same_step_without_the_mtp_part(
+    start, make_config, experience, sequences, regime
+):
+    updater = start(make_config({"kind": regime}))
+    held_out = Experience(
+        ["prompt"] * 4,
+        experience.responses,
+        [],
+        [],
+        sequences.rows(torch.arange(7, -1, -1)),
+        *[experience.advantages.flip(0)] * 2,
+        experience.engine_log_probs,
+    )
+    start_state = copy.deepcopy(updater.joint)
+    off = start(make_config({"kind": "off"}))
+    found, metrics = audited(updater, experience, held_out)
+    # By hand: the first update as in the run, the second without any MTP loss.
+    again = start(updater.config)
+    old = again.old_log_probs(experience.sequences)
+    next(again.run(experience, old))
+    off.joint.load_state_dict(again.joint.state_dict())
+    state = again.optimizer.state_dict()["state"]  # numbered in the order of the parameters, the trunk's first
+    for index, parameter in enumerate(off.joint.trunk.parameters()):
+        off.optimizer.state[parameter] = copy.deepcopy(state[index])
+    off.updates = 1
+    off.step(again.mini_batch(experience, old, 1).without_mtp(), first_of_phase=False)
+
+    def objective(joint):
+        now = joint(held_out.sequences, TEMPERATURE).log_probs.double()
+        then = start_state(held_out.sequences, TEMPERATURE).log_probs.double()
+        return -policy_loss("dapo", now, then, held_out.advantages.double(), held_out.sequences.mask).item()
+
+    expected = objective(updater.joint) - objective(off.joint)
+    assert expected != 0
+    assert found["audit/measured_change"] == pytest.approx(expected, rel=1e-2, abs=1e-9)
+    assert metrics["mtp/coefficient"] != 0
+
+
+def test_the_predicted_change_is_the_formula_on_the_mtp_gradient_of_all_depths(start, make_config, experience):
+    found, metrics = audited(
+        start(make_config({"kind": "policy", "coefficient": 0.5}), depths=1), experience, experience
+    )
+    per_unit = gain(0.5, found["audit/c_cross"], found["audit/v2"])
+    assert found["audit/predicted_change"] == pytest.approx(metrics["optim/lr"] * per_unit, rel=1e-5)
+
+
+def test_the_predicted_change_under_ce_is_that_of_the_cross_entropy_form(start, make_config, experience):
+    found, metrics = audited(start(make_config({"kind": "ce", "coefficient": 0.5}), depths=1), experience, experience)
+    per_unit = gain(0.5, found["audit/ce_c_cross"], found["audit/ce_v2"])
+    assert found["audit/predicted_change"] == pytest.approx(metrics["optim/lr"] * per_unit, rel=1e-5)
+
+
+@pytest.mark.parametrize("regime", ["off", "detach"])
+def test_where_no_mtp_loss_reaches_the_trunk_there_is_no_effect_to_measure(start, make_config, experience, regime):
+    found, _ = audited(start(make_config({"kind": regime})), experience, experience)
+    assert {"audit/c", "audit/depth_2/ce_signal", "audit/proxy_main", "audit/proxy_own"} <= found.keys()
+    assert not {"audit/predicted_change", "audit/measured_change"} & found.keys()
+
+
+def test_measuring_without_the_mtp_part_leaves_model_and_optimiser_alone(start, make_config, experience):
+    updater = start(make_config({"kind": "occ"}))
+    old = updater.old_log_probs(experience.sequences)
+    next(updater.run(experience, old))
+    before = copy.deepcopy((updater.joint.state_dict(), updater.optimizer.state_dict(), updater.tracker.state()))
+    joint = without_mtp(updater, updater.mini_batch(experience, old, 1))
+    HeldOut(updater, experience).objective(joint)
+    after = (updater.joint.state_dict(), updater.optimizer.state_dict(), updater.tracker.state())
+    assert all(torch.equal(before[0][name], tensor) for name, tensor in after[0].items())
+    assert before[2] == after[2]
+    for one, other in zip(before[1]["state"].values(), after[1]["state"].values(), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not all(torch.equal(before[0][name], tensor) for name, tensor in joint.state_dict().items())
+    assert updater.updates == 1
