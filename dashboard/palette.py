@@ -14,6 +14,7 @@ REGIMES = {
     "ce": "#B98A12",
     "policy": "#D95CC4",
     "occ": "#08A463",
+    "oracle": "#A64921",
 }
 OTHER_REGIME = "#8A6A55"
 
