@@ -29,6 +29,7 @@ import trainer
 from benchmarks import plan
 from benchmarks.bases import make_base
 from benchmarks.plan import Job
+from benchmarks.timing import write
 from benchmarks.workers import Results, run_all
 
 OUT = Path(".mtprl/benchmarks/regimes")
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run.add_argument("--seeds", type=int, default=5, help="seeds of every arm")
     run.add_argument("--out", type=Path, default=OUT, help="folder of base models and results")
     run.set_defaults(command=lambda given: run_command(given.out, given.minutes, given.workers, given.seeds))
+    timing = commands.add_parser("timing", help="seconds per update of the arms, side by side")
+    timing.add_argument("--out", type=Path, default=OUT, help="folder of base models and results")
+    timing.set_defaults(command=lambda given: timing_command(given.out))
     given = parser.parse_args(arguments)
     given.command(given)
 
@@ -72,6 +76,14 @@ def run_command(out: Path, minutes: float, workers: int, seeds: int) -> None:
         lrs = plan.best_lrs(results.rows.values())
         print(f"learning rates: {lrs}", flush=True)
         make([*plan.main(seeds, lrs), *plan.audit(lrs)])
+
+
+def timing_command(out: Path) -> None:
+    """Time the updates of every arm."""
+    torch.set_num_threads(1)
+    for base in plan.BASES:
+        make_base(out, base)
+    print(write(out).read_text(), end="")
 
 
 class Progress:

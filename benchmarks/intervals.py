@@ -1,0 +1,81 @@
+"""Means and paired differences over few seeds, with Student's intervals and p-values, and Holm's correction for many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+
+import numpy as np
+
+from trainer.evaluation.statistics import student_quantile
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean over seeds; with fewer than two values there is no interval, and `half` and `p` are NaN."""
+
+    value: float
+    half: float
+    """Half the width of the interval."""
+    p: float
+    """Two-sided, of the hypothesis that the true mean is 0."""
+    n: int
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.value - self.half
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.value + self.half
+
+
+def mean(values: Sequence[float], level: float = 0.95) -> Mean:
+    """Mean with Student's interval and p-value.
+
+    Raises:
+        ValueError: no values.
+    """
+    if not values:
+        raise ValueError("there is nothing to average")
+    value, n = fmean(values), len(values)
+    if n < 2:
+        return Mean(value, float("nan"), float("nan"), n)
+    error = stdev(values) / sqrt(n)
+    if error == 0:
+        return Mean(value, 0.0, 0.0 if value else 1.0, n)
+    return Mean(value, student_quantile(level, n - 1) * error, student_p(value / error, n - 1), n)
+
+
+def student_p(t: float, freedom: int) -> float:
+    """Probability that Student's t with `freedom` degrees is further from 0 than `t`; the integral of `student_quantile`, read backwards."""
+    angle = np.linspace(0, np.pi / 2, 40_001)
+    density = np.cos(angle) ** (freedom - 1)
+    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return float(1 - np.interp(np.arctan(abs(t) / sqrt(freedom)), angle, mass) / mass[-1])
+
+
+def paired(values: Mapping[int, float], others: Mapping[int, float]) -> list[float]:
+    """`values` minus `others`, of the seeds that both have."""
+    return [values[seed] - others[seed] for seed in sorted(values.keys() & others.keys())]
+
+
+def pooled(blocks: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> list[float]:
+    """Per seed that all blocks have, the mean over blocks of the paired difference: seeds are what varies, blocks are fixed."""
+    seeds = set.intersection(*(values.keys() & others.keys() for values, others in blocks)) if blocks else set()
+    return [fmean(values[seed] - others[seed] for values, others in blocks) for seed in sorted(seeds)]
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's adjusted p-values: the chance of one false finding among all of them stays below the level."""
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    ordered = sorted(p_values.items(), key=lambda item: item[1])
+    for place, (name, p) in enumerate(ordered):
+        largest = max(largest, min(1.0, (len(ordered) - place) * p))
+        adjusted[name] = largest
+    return adjusted
