@@ -25,7 +25,7 @@ SWEEP_SEEDS = (1000, 1001)
 """Apart from the seeds that are reported: a rate chosen on them would flatter detach."""
 SWEEP_LRS = (5e-5, 1e-4, 2e-4, 4e-4)
 AUDIT_SEEDS = 3
-AUDIT_EVERY = 5
+AUDIT_EVERY = 2
 AUDIT_ARMS = ("detach", "policy 1", "policy 1, own ratio", "occ", "occ-calibrated")
 
 RECIPE: dict[str, Any] = {
@@ -122,8 +122,7 @@ class Job:
         }
         lr = {"optimizer": {"lr": self.lr * self.arm.lr_factor}}
         fixed = {} if coefficient is None else {"regime": {"coefficient": coefficient}}
-        audit = {"audit": {"every": AUDIT_EVERY}} if self.block == "audit" else {}
-        return parse(merged(merged(merged(values, self.arm.values), lr), {**fixed, **audit}))
+        return parse(merged(merged(merged(values, self.arm.values), lr), fixed))
 
     def is_known(self, out: Path) -> bool:
         """Whether this version of the trainer can run it."""
@@ -177,8 +176,9 @@ def main(seeds: int, lrs: Mapping[tuple[str, str], float]) -> list[Job]:
 
 def audit(lrs: Mapping[tuple[str, str], float]) -> list[Job]:
     """The arms that are looked at with exact gradients."""
+    audited = merged(RECIPE, {"audit": {"every": AUDIT_EVERY}})
     return [
-        Job("audit", _BY_NAME[name], base, "dapo", seed, lrs[base, "dapo"])
+        Job("audit", _BY_NAME[name], base, "dapo", seed, lrs[base, "dapo"], audited)
         for seed in range(AUDIT_SEEDS)
         for base in BASES
         for name in AUDIT_ARMS
