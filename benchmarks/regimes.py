@@ -2,10 +2,9 @@
 
     python -m benchmarks.regimes run [--minutes M] [--workers 2] [--seeds 5] [--out DIR]
     python -m benchmarks.regimes timing [--out DIR]
-    python -m benchmarks.regimes report [--out DIR]
 
 `run` goes on where an earlier one was ended: results are lines of DIR/runs.jsonl, and a run that has one is not made again.
-`timing` measures seconds per update side by side, on a machine with nothing else to do. `report` writes docs/results/regimes.md.
+`timing` measures seconds per update side by side, on a machine with nothing else to do.
 """
 
 from __future__ import annotations
