@@ -58,9 +58,9 @@ def line(row: RunRow) -> str:
         parts.append(row.reason)
     elif row.step:
         parts.append(f"step {row.step}/{row.total_steps}")
-        for name, metric in (("reward", "reward/mean"), ("coefficient", "mtp/coefficient")):
-            if metric in row.latest:
-                parts.append(f"{name} {show.number(row.latest[metric])}")
+        for name, value in (("reward", row.latest.get("reward/mean")), ("coefficient", row.coefficient)):
+            if value is not None:
+                parts.append(f"{name} {show.number(value)}")
         left = show.seconds_left(row)
         if left:
             parts.append(f"about {show.duration(left)} left")

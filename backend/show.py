@@ -61,7 +61,8 @@ def runs_table(rows: Sequence[RunRow]) -> Table:
             escape(row.experiment),
             f"[{COLOURS[row.status]}]{row.status}[/]",
             f"{row.step}/{row.total_steps}",
-            *(number(row.latest.get(name)) for name in ("reward/mean", "reward/accuracy", "mtp/coefficient")),
+            *(number(row.latest.get(name)) for name in ("reward/mean", "reward/accuracy")),
+            number(row.coefficient),
             number(row.latest.get("time/step_seconds"), digits=2),
             duration(time.time() - row.created_at),
             escape(note(row)),
@@ -93,6 +94,7 @@ def run_lines(run: RunDetail) -> Table:
         "folder": escape(run.folder),
         **({"events": torn_in_words(torn)} if torn else {}),
         **{name: number(value) for name, value in sorted(run.latest.items())},
+        **({"coefficient": f"{number(run.coefficient)}, mean of the last steps"} if run.coefficient is not None else {}),
     }
     for name, value in facts.items():
         table.add_row(name, value)

@@ -99,7 +99,7 @@ def _cells(row: RunRow, now: float) -> list[str]:
         markup.progress(row.step, row.total_steps, palette.regime_colour(row.regime)),
         words.number(row.latest.get("reward/mean")),
         words.percent(row.latest.get("reward/accuracy")),
-        words.number(row.latest.get("mtp/coefficient")),
+        words.number(row.coefficient),
         words.number(row.latest.get("time/step_seconds"), 2),
         words.duration(started_until),
         words.age(row.created_at, now),

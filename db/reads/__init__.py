@@ -4,10 +4,11 @@ Every function works in the caller's transaction, opened with `db.engine.reading
 """
 
 from db.reads.activity import RunEvent, WorkerRow, run_events, workers
-from db.reads.charts import Series, series
+from db.reads.charts import Aligned, Series, aligned, series
 from db.reads.evaluations import EvaluationRow, evaluations
-from db.reads.metrics import ExportRow, Point, export_rows, latest, metric_list, recent_mean
+from db.reads.metrics import Average, ExportRow, Point, export_rows, latest, metric_list, mini_batch_mean
 from db.reads.runs import (
+    RECENT_STEPS,
     AttemptRow,
     ExperimentRow,
     RunDetail,
@@ -22,7 +23,10 @@ from db.reads.runs import (
 from db.reads.samples import CompletionRow, completion_steps, completions_at
 
 __all__ = [
+    "RECENT_STEPS",
+    "Aligned",
     "AttemptRow",
+    "Average",
     "CompletionRow",
     "EvaluationRow",
     "ExperimentRow",
@@ -33,6 +37,7 @@ __all__ = [
     "RunRow",
     "Series",
     "WorkerRow",
+    "aligned",
     "completion_steps",
     "completions_at",
     "evaluations",
@@ -43,8 +48,8 @@ __all__ = [
     "latest",
     "list_runs",
     "metric_list",
+    "mini_batch_mean",
     "queue_position",
-    "recent_mean",
     "run_events",
     "series",
     "status_counts",

@@ -4,11 +4,16 @@ A series that has no more than `max_points` values is returned whole. A longer o
 of each bucket its smallest, its largest and its first non-finite value are taken, so that no spike and no NaN is lost, and
 of the whole series its first and its last value. What is taken depends on the stored values only. The number of statements
 does not depend on the number of series, and no value that is not taken leaves the database.
+
+Values that are to be set against each other come from `aligned`: of a long run it takes every so many-th place, for all metrics
+the same ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -50,6 +55,18 @@ class Series:
     values: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Values of several metrics of one run at the same places, in the order of step and mini-batch."""
+
+    steps: tuple[int, ...]
+    mini_batches: tuple[int, ...]
+    values: Mapping[str, tuple[float, ...]]
+    """By metric, one per place; NaN where the metric has none there. Metrics with no value at all are left out."""
+    every: int
+    """1, or k where only every k-th place is here."""
+
+
 def series(
     connection: Connection,
     run_ids: Sequence[int],
@@ -74,6 +91,58 @@ def series(
         steps, mini_batches, numbers = zip(*points, strict=True)
         result[key] = Series(steps, mini_batches, numbers)
     return result
+
+
+def aligned(
+    connection: Connection,
+    run_id: int,
+    names: Sequence[str],
+    *,
+    anchor: str,
+    max_places: int = 400,
+    level: Level = "mini_batch",
+) -> Aligned:
+    """Values of the metrics `names` at the places where the metric `anchor` has one.
+
+    Of more than `max_places` places every k-th one is taken, counted back from the last, with the smallest k that suffices.
+    """
+    in_order = (metrics.c.step, metrics.c.mini_batch)
+    numbered = (
+        select(
+            *in_order,
+            func.row_number().over(order_by=in_order).label("number"),
+            func.count().over().label("total"),
+        )
+        .join_from(metrics, metric_names)
+        .where(metrics.c.run_id == run_id, metric_names.c.name == anchor, _at(level))
+        .subquery()
+    )
+    every = (numbered.c.total + max_places - 1) // max_places
+    chosen = select(numbered.c.step, numbered.c.mini_batch, every).where(
+        (numbered.c.total - numbered.c.number) % every == 0
+    )
+    places = {(step, mini_batch): k for step, mini_batch, k in connection.execute(chosen)}
+    # Lists in the place of a join: planners are tempted to read a metric's whole series for every place.
+    steps, mini_batches = ({place[part] for place in places} for part in (0, 1))
+    statement = (
+        select(*in_order, metric_names.c.name, metrics.c.value, metrics.c.code)
+        .join_from(metrics, metric_names)
+        .where(metrics.c.run_id == run_id, metric_names.c.name.in_(names))
+        .where(metrics.c.step.in_(steps), metrics.c.mini_batch.in_(mini_batches))
+    )
+    values: dict[str, dict[tuple[int, int], float]] = defaultdict(dict)
+    for step, mini_batch, name, value, code in connection.execute(statement):
+        if (step, mini_batch) in places:
+            values[name][step, mini_batch] = decode(value, code)
+    ordered = sorted(places)
+    return Aligned(
+        steps=tuple(step for step, _ in ordered),
+        mini_batches=tuple(mini_batch for _, mini_batch in ordered),
+        values={
+            name: tuple(values[name].get(place, math.nan) for place in ordered) for name in names if name in values
+        },
+        every=next(iter(places.values()), 1),
+    )
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
@@ -37,6 +37,14 @@ class ExportRow(NamedTuple):
     time: float
 
 
+class Average(NamedTuple):
+    """A mean, None where there is no finite value; how many values it is of, and how many more are not finite."""
+
+    mean: float | None
+    values: int
+    left_out: int
+
+
 def decode(value: float | None, code: int) -> float:
     """The number that the columns `value` and `code` hold."""
     return value if code == FINITE and value is not None else _NON_FINITE[code]
@@ -65,16 +73,17 @@ def latest(connection: Connection, run_id: int) -> dict[str, Point]:
     }
 
 
-def recent_mean(connection: Connection, run_id: int, name: str, last_step: int, steps: int) -> float | None:
-    """Mean of a step-level metric over the `steps` steps up to `last_step`, the values that are finite; None where there are none."""
+def mini_batch_mean(connection: Connection, run_id: int, names: Sequence[str]) -> Average:
+    """Mean of all values of these metrics at mini-batches, as far as they are finite."""
     table = metrics.c
     statement = (
-        select(func.avg(table.value))
+        # A value that is not finite is NULL, which neither avg nor count(value) takes in.
+        select(func.avg(table.value), func.count(table.value), func.count())
         .join_from(metrics, metric_names)
-        .where(table.run_id == run_id, metric_names.c.name == name, table.mini_batch == STEP_LEVEL)
-        .where(table.step > last_step - steps, table.step <= last_step)
+        .where(table.run_id == run_id, metric_names.c.name.in_(names), table.mini_batch != STEP_LEVEL)
     )
-    return connection.execute(statement).scalar_one()
+    mean, values, rows = connection.execute(statement).one()
+    return Average(mean, values, rows - values)
 
 
 def export_rows(connection: Connection, run_id: int) -> Iterator[ExportRow]:

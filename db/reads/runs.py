@@ -12,11 +12,15 @@ from sqlalchemy import Connection, Select, func, select
 from db import tables
 from db.reads.metrics import decode
 from db.statuses import Status
-from db.tables import attempts, latest_metrics, leases, metric_names, runs
+from db.tables import attempts, latest_metrics, leases, metric_names, metrics, runs
 from trainer.errors import StoreError
+from trainer.events import STEP_LEVEL
 
-HEADLINES = ("reward/mean", "reward/accuracy", "mtp/coefficient", "time/step_seconds")
+HEADLINES = ("reward/mean", "reward/accuracy", "time/step_seconds")
 """The metrics whose latest values stand in a list of runs."""
+
+COEFFICIENT, RECENT_STEPS = "mtp/coefficient", 10
+"""Shown as a mean over its last steps: a single step's coefficient is often at its clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class RunRow:
     """The device that the run holds; None where it holds none."""
     latest: Mapping[str, float]
     """Latest value of each of `HEADLINES` that the run has."""
+    coefficient: float | None
+    """Mean of `mtp/coefficient` over its last `RECENT_STEPS` steps, as far as it is finite; None where the run has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,7 @@ def experiments(connection: Connection) -> list[ExperimentRow]:
 
 
 def _rows() -> Select:
-    """SELECT of the fields of RunRow by their names, without `latest`."""
+    """SELECT of the fields of RunRow by their names, without what metrics say."""
     device = select(func.min(leases.c.device)).where(leases.c.run_id == runs.c.id).scalar_subquery()
     columns = {
         **runs.c,
@@ -171,7 +177,7 @@ def _rows() -> Select:
         "heartbeat_at": attempts.c.heartbeat_at,
         "device": device,
     }
-    names = [name for name in RunRow.__dataclass_fields__ if name != "latest"]
+    names = [name for name in RunRow.__dataclass_fields__ if name not in ("latest", "coefficient")]
     last_attempt = (attempts.c.run_id == runs.c.id) & (attempts.c.number == runs.c.attempt)
     return (
         select(*(columns[name].label(name) for name in names))
@@ -183,17 +189,40 @@ def _rows() -> Select:
 def _with_headlines(connection: Connection, statement: Select) -> list[RunRow]:
     rows = [dict(row) for row in connection.execute(statement).mappings()]
     values: dict[int, dict[str, float]] = defaultdict(dict)
+    run_ids = [row["id"] for row in rows]
     wanted = (
         select(latest_metrics.c.run_id, metric_names.c.name, latest_metrics.c.value, latest_metrics.c.code)
         .join_from(latest_metrics, metric_names)
-        .where(latest_metrics.c.run_id.in_([row["id"] for row in rows]), metric_names.c.name.in_(HEADLINES))
+        .where(latest_metrics.c.run_id.in_(run_ids), metric_names.c.name.in_(HEADLINES))
     )
     for run_id, name, value, code in connection.execute(wanted):
         values[run_id][name] = decode(value, code)
+    coefficients = _recent_coefficients(connection, run_ids)
     for row in rows:
+        row["coefficient"] = coefficients.get(row["id"])
         row["status"] = Status(row["status"])
         row["latest"] = {name: values[row["id"]][name] for name in HEADLINES if name in values[row["id"]]}
     return [RunRow(**row) for row in rows]
+
+
+def _recent_coefficients(connection: Connection, run_ids: Sequence[int]) -> dict[int, float | None]:
+    """By run: `RunRow.coefficient` of those that have one."""
+    last = latest_metrics.c
+    recent = (
+        (metrics.c.run_id == last.run_id)
+        & (metrics.c.metric_id == last.metric_id)
+        & (metrics.c.step > last.step - RECENT_STEPS)
+        & (metrics.c.step <= last.step)
+        & (metrics.c.mini_batch == STEP_LEVEL)
+    )
+    statement = (
+        select(last.run_id, func.avg(metrics.c.value))
+        .join_from(latest_metrics, metric_names)
+        .join(metrics, recent)
+        .where(last.run_id.in_(run_ids), metric_names.c.name == COEFFICIENT)
+        .group_by(last.run_id)
+    )
+    return dict(connection.execute(statement).tuples().all())
 
 
 def _missing(text: str) -> str:

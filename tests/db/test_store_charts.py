@@ -133,3 +133,42 @@ def test_one_statement_answers_for_all_runs_and_metrics(store):
     assert sorted(answered) == ids
     assert len([statement for statement in statements if not statement.startswith(("BEGIN", "PRAGMA"))]) == 1
     assert _series(store, []) == {}
+
+
+# --- values at the same places ---------------------------------------------------------------------------
+
+
+def _aligned(store, run: int, names: list[str], **options) -> reads.Aligned:
+    with reading(store) as connection:
+        return reads.aligned(connection, run, names, **{"anchor": "a", **options})
+
+
+def test_values_are_aligned_where_the_anchor_has_one(store, run, reader):
+    reader.feed(
+        started(), *(metrics(step, mini_batch, x=step + mini_batch / 10) for step in (1, 2, 3) for mini_batch in (0, 1))
+    )
+    reader.feed(metrics(1, 1, a=1.0, y=5.0), metrics(3, 1, a="NaN"), metrics(3, a=9.0, x=9.0))
+    found = _aligned(store, run, ["a", "x", "y", "z"])
+    assert (found.steps, found.mini_batches, found.every) == ((1, 3), (1, 1), 1)
+    assert repr(found.values) == repr({"a": (1.0, math.nan), "x": (1.1, 3.1), "y": (5.0, math.nan)})
+    of_step = _aligned(store, run, ["x"], level="step")
+    assert (of_step.steps, of_step.mini_batches, of_step.values) == ((3,), (-1,), {"x": (9.0,)})
+
+
+def test_the_values_of_another_run_are_not_aligned(store, run, reader):
+    other, _ = _fill(store, _noise(5), _noise(5, seed=1))
+    reader.feed(started(), metrics(1, 0, a=1.0, x=1.0), metrics(2, 0, a=2.0, x=2.0))
+    with reading(store) as connection:
+        assert reads.aligned(connection, other, ["m"], anchor="a").steps == ()
+        assert reads.aligned(connection, run, ["m"], anchor="a").values == {}
+        assert reads.aligned(connection, run, ["x"], anchor="none") == reads.Aligned((), (), {}, 1)
+
+
+@pytest.mark.parametrize(("count", "most", "every"), [(7, 7, 1), (8, 7, 2), (100, 7, 15), (3, 1, 3)])
+def test_too_many_places_are_thinned_out_evenly_for_all_metrics_alike(store, run, reader, count, most, every):
+    reader.feed(started(), *(metrics(step, 0, a=float(step), x=-float(step)) for step in range(1, count + 1)))
+    found = _aligned(store, run, ["a", "x"], max_places=most)
+    assert found.every == every
+    assert len(found.steps) <= most
+    assert found.steps == tuple(range(count, 0, -every))[::-1]
+    assert found.values == {"a": tuple(map(float, found.steps)), "x": tuple(-float(step) for step in found.steps)}

@@ -116,7 +116,7 @@ def test_what_a_sink_emits_is_in_the_store(store, run, reader):
     ]
     detail = _detail(store, run)
     assert (detail.status, detail.step, detail.stage) == (Status.RUNNING, 1, "rollout")
-    assert detail.latest == {"mtp/coefficient": 1.0, "reward/mean": -0.25}
+    assert (detail.latest, detail.coefficient) == ({"reward/mean": -0.25}, 1.0)
     with reading(store) as connection:
         (completion,) = reads.completions_at(connection, run, 1)
         (evaluation,) = reads.evaluations(connection, [run])

@@ -28,11 +28,12 @@ def test_runs_are_listed_newest_first_and_by_experiment_and_status(store):
 
 
 def test_a_listed_run_shows_its_owner_and_its_headline_values(store, run, reader):
-    reader.feed(started(), metrics(3, reward__mean=0.5, mtp__coefficient="NaN", other=1.0))
+    reader.feed(started(), metrics(3, reward__mean="NaN", reward__accuracy=0.5, mtp__coefficient=0.25, other=1.0))
     with reading(store) as connection:
         (row,) = reads.list_runs(connection)
     assert (row.status, row.step, row.attempt, row.device, row.heartbeat_at) == (Status.RUNNING, 3, 1, "cpu:0", 2.0)
-    assert repr(row.latest) == repr({"reward/mean": 0.5, "mtp/coefficient": float("nan")})
+    assert repr(row.latest) == repr({"reward/mean": float("nan"), "reward/accuracy": 0.5})
+    assert row.coefficient == 0.25
 
 
 def test_an_unknown_run_is_refused_in_words(store):
@@ -76,13 +77,36 @@ def test_a_run_has_the_metrics_that_were_logged_for_it(store, run, reader):
         assert [row.metric for row in reads.export_rows(connection, run)] == ["a", "b"]
 
 
-def test_a_recent_mean_is_over_the_finite_step_values_of_the_last_steps(store, run, reader):
-    steps = [metrics(step, x=float(step)) for step in range(1, 7)]
-    reader.feed(started(), *steps, metrics(6, 0, x=99.0), metrics(7, x="NaN"))
+def test_the_coefficient_of_a_listed_run_is_the_finite_mean_over_its_last_steps(store, run, reader):
+    with writing(store) as connection:
+        other, none = submit(connection, "other"), submit(connection, "none")
+        claims.claim_next(connection, host="alpha", devices=["cpu:1"], now=2.0)
+    steps = [metrics(step, mtp__coefficient=float(step)) for step in range(1, 13)]
+    reader.feed(started(), *steps, metrics(13, mtp__coefficient="NaN"), metrics(13, 0, mtp__coefficient=99.0))
+    Reader(store, other).feed(started(), metrics(1, 0, mtp__coefficient=5.0), metrics(1, mtp__coefficient=0.5))
     with reading(store) as connection:
-        assert reads.recent_mean(connection, run, "x", last_step=7, steps=3) == 5.5
-        assert reads.recent_mean(connection, run, "x", last_step=4, steps=10) == 2.5
-        assert reads.recent_mean(connection, run, "y", last_step=7, steps=3) is None
+        assert reads.RECENT_STEPS == 10
+        found = {row.id: row.coefficient for row in reads.list_runs(connection)}
+        assert found == {run: sum(range(4, 13)) / 9, other: 0.5, none: None}
+        assert reads.get_run(connection, run).coefficient == found[run]
+
+
+def test_a_mean_over_mini_batches_says_what_it_left_out(store, run, reader):
+    with writing(store) as connection:
+        other = submit(connection, "other")
+        claims.claim_next(connection, host="alpha", devices=["cpu:1"], now=2.0)
+    reader.feed(
+        started(),
+        *(metrics(step, mini_batch, x=float(step), y=10.0, z=1.0) for step in (1, 2) for mini_batch in (0, 1)),
+        metrics(1, x=99.0, y=99.0),
+        metrics(3, 0, x="NaN", y="Infinity"),
+    )
+    Reader(store, other).feed(started(), metrics(1, 0, x=77.0, y="NaN"))
+    with reading(store) as connection:
+        assert reads.mini_batch_mean(connection, run, ["x"]) == (1.5, 4, 1)
+        assert reads.mini_batch_mean(connection, run, ["x", "y"]) == (5.75, 8, 2)
+        assert reads.mini_batch_mean(connection, other, ["y"]) == (None, 0, 1)
+        assert reads.mini_batch_mean(connection, run, ["w"]) == (None, 0, 0)
 
 
 def test_an_export_is_in_key_order_with_every_value_once(store, run, reader):
