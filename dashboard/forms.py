@@ -245,20 +245,30 @@ def parse_seeds(text: str) -> list[int]:
 # --- the command that does the same ----------------------------------------------------------------------
 
 
-def command(
-    preset: str, preset_values: Mapping[str, Any], texts: Mapping[str, str], *, seeds: Sequence[int], experiment: str
-) -> str:
-    """The shell command that submits the same runs: the preset, then only what differs from it."""
-    parts = ["mtprl", "submit", preset]
-    for override in overrides(preset_values, texts):
+@dataclass(frozen=True)
+class Start:
+    """What a form began with: a preset, or the matched control of a run."""
+
+    arguments: tuple[str, ...]
+    """How the shell command names it."""
+    values: Mapping[str, Any]
+    description: str
+    preset: str | None = None
+    """Its name, where it is one."""
+
+
+def command(start: Start, texts: Mapping[str, str], *, seeds: Sequence[int], experiment: str) -> str:
+    """The shell command that submits the same runs: what the form began with, then only what differs from it."""
+    parts = ["mtprl", "submit", *start.arguments]
+    for override in overrides(start.values, texts):
         parts += ["--set", override]
     parts += ["--seeds", ",".join(map(str, seeds)), "--experiment", experiment]
     return shlex.join(parts)
 
 
-def overrides(preset_values: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:
-    """`a.b=c` for each value that differs from the preset's; a whole section where its variant differs."""
-    before, after = values_of(texts_of(preset_values)), values_of(texts)
+def overrides(values: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:
+    """`a.b=c` for each value of the form that differs from `values`; a whole section where its variant differs."""
+    before, after = values_of(texts_of(values)), values_of(texts)
     result = []
     for name, section in after.items():
         if not isinstance(section, dict):
@@ -266,8 +276,8 @@ def overrides(preset_values: Mapping[str, Any], texts: Mapping[str, str]) -> lis
                 result.append(f"{name}={_as_yaml(section)}")
             continue
         changed = {key: value for key, value in section.items() if before[name].get(key) != value}
-        # Without its kind in the preset, a lone value of a variant section would stand in a mapping that says no kind.
-        if "kind" in changed or (changed and "kind" in section and "kind" not in preset_values.get(name, {})):
+        # Without its kind in `values`, a lone value of a variant section would stand in a mapping that says no kind.
+        if "kind" in changed or (changed and "kind" in section and "kind" not in values.get(name, {})):
             result.append(f"{name}={_as_yaml(section)}")
         else:
             result += [f"{name}.{key}={_as_yaml(value)}" for key, value in changed.items()]

@@ -13,6 +13,9 @@ from streamlit.navigation.page import StreamlitPage
 
 _PAGES = Path(__file__).parent / "views"
 
+CONTROL_OF = "control_of"
+"""Address of the page of a new run, `/new?control_of=RUN`: begin with that run's matched control."""
+
 
 def runs() -> StreamlitPage:
     """What is running, how far and how it goes."""

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from backend.cli.common import Config, Json, Overrides, Run, find, print_json, read_config, reading, require_store
+from backend.cli.common import Json, Overrides, Run, find, print_json, read_config, reading, require_store
 
 if TYPE_CHECKING:
     from db.reads import ExportRow
@@ -26,18 +26,38 @@ Experiment = Annotated[str | None, typer.Option(help="Only this experiment.")]
 
 
 def submit(
-    config: Config,
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG|PRESET", help="A YAML file, or a preset's name.", show_default=False)
+    ] = None,
+    control_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="In the place of a configuration: policy at the mean coefficient of this occ run."
+        ),
+    ] = None,
     overrides: Overrides = None,
     seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="One run per seed.")] = None,
-    experiment: Annotated[str, typer.Option(help="Runs of one experiment stand together.")] = "default",
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            help="Runs of one experiment stand together.", show_default="default, or that of the --control-of run"
+        ),
+    ] = None,
 ) -> None:
     """Queue a run, or one per seed; a run that could not work is refused at once."""
     require_store()
     from backend import runs as service
     from db import reads
     from trainer.config import parse
+    from trainer.errors import ConfigError, Problem
 
-    values, preset = read_config(config, overrides)
+    if (config is None) == (control_of is None):
+        raise ConfigError([Problem("", "give either a configuration (a file or a preset) or --control-of RUN")])
+    if config is not None:
+        (values, preset), usual = read_config(config, overrides), "default"
+    else:
+        (values, usual), preset = _control(control_of or "", overrides), None
+    experiment = usual if experiment is None else experiment
     if seeds is None:
         ids = [service.submit(parse(values), experiment=experiment, preset=preset)]
     else:
@@ -176,6 +196,19 @@ def export(
         else:
             with open(output, "w", encoding="utf-8", newline="") as file:
                 _write(rows, format, file)
+
+
+def _control(run: str, overrides: list[str] | None) -> tuple[dict[str, Any], str]:
+    """The values of a run's matched control, overrides applied, and the experiment of that run."""
+    from backend.controls import matched_control
+    from backend.settings import variables
+    from trainer.config import resolve
+
+    run_id = find(run)
+    with reading() as connection:
+        control = matched_control(connection, run_id)
+    typer.echo(control.words)
+    return resolve(control.config.model_dump(mode="json"), overrides or (), variables()), control.experiment
 
 
 def _write(rows: Iterator[ExportRow], format: Format, file: TextIO) -> None:

@@ -7,13 +7,17 @@ import time
 import streamlit as st
 
 from backend import runs, settings
+from backend.controls import matched_control
 from dashboard import fields, forms, markup, navigation, store, words
+from dashboard.forms import Start
+from db import reads
 from trainer.config import RunConfig, dump, parse, resolve
 from trainer.errors import ConfigError, Problem
-from trainer.presets import Preset, presets
+from trainer.presets import presets
 
 _FIRST_PRESET = "demo/occ-calibrated"
 _PRESET, _SEEDS, _EXPERIMENT = "form:preset", "form:seeds", "form:experiment"
+_START, _CONTROL = "form:start", "form:control"
 _OUTCOME, _ASKED = "form:outcome", "form:asked"
 _DOUBLE_CLICK = 2.0
 """Seconds within which the same launch again is a slip of the finger."""
@@ -29,25 +33,49 @@ _COLLAPSED = {
 
 
 def main() -> None:
-    """Draw the page."""
-    available = presets()
-    if _PRESET not in st.session_state:
+    """Draw the page. `/new?control_of=RUN` begins with the matched control of a run."""
+    st.title("New run")
+    control_of = st.query_params.get(navigation.CONTROL_OF)
+    if control_of and control_of != st.session_state.get(_CONTROL):
+        _begin_with_control(control_of)
+    elif _START not in st.session_state:
         st.session_state[_PRESET], st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = (
             _FIRST_PRESET,
             "0",
             "default",
         )
-        fields.load(forms.texts_of(available[_FIRST_PRESET].values))
+        _begin_with_preset()
     texts = fields.texts()
-    preset = available[st.session_state[_PRESET]]
     config, problems = _judged(texts)
 
-    st.title("New run")
     form, side = st.columns([3, 2], gap="large")
     with form:
-        _form(available, preset, texts, problems)
+        _form(texts, problems)
     with side, st.container(key="launch-panel"):
-        _side(preset, texts, config, problems)
+        _side(texts, config, problems)
+
+
+def _begin_with_preset() -> None:
+    """Set every field as the chosen preset says; seeds and experiment stay."""
+    preset = presets()[st.session_state[_PRESET]]
+    _begin(Start((preset.name,), preset.values, preset.description, preset.name))
+    st.session_state.pop(_CONTROL, None)
+    st.query_params.pop(navigation.CONTROL_OF, None)
+
+
+def _begin_with_control(run: str) -> None:
+    """Set every field, seeds and experiment too, as the matched control of a run has them; an error ends the page in words."""
+    with store.reading() as connection:
+        control = matched_control(connection, reads.find_run(connection, run))
+    values = control.config.model_dump(mode="json")
+    _begin(Start(("--control-of", str(control.of)), values, control.words))
+    st.session_state[_PRESET], st.session_state[_CONTROL] = None, run
+    st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = str(control.config.seed), control.experiment
+
+
+def _begin(start: Start) -> None:
+    st.session_state[_START] = start
+    fields.load(forms.texts_of(start.values))
 
 
 def _judged(texts: dict[str, str]) -> tuple[RunConfig | None, dict[str, list[str]]]:
@@ -75,18 +103,19 @@ def _judged(texts: dict[str, str]) -> tuple[RunConfig | None, dict[str, list[str
     return config, beside
 
 
-def _form(available: dict[str, Preset], preset: Preset, texts: dict[str, str], problems: dict[str, list[str]]) -> None:
-    sections = forms.sections()
+def _form(texts: dict[str, str], problems: dict[str, list[str]]) -> None:
+    sections, available = forms.sections(), presets()
     st.selectbox(
         "Preset",
         list(available),
         key=_PRESET,
-        format_func=lambda name: f"{available[name].title}",
-        on_change=lambda: fields.load(forms.texts_of(available[st.session_state[_PRESET]].values)),
+        format_func=lambda name: available[name].title,
+        on_change=_begin_with_preset,
         persist_state="session",
+        placeholder=f"None: the matched control of run {st.session_state.get(_CONTROL)}",
         help="A complete configuration to start from. Choosing one sets every field below; seeds and experiment stay.",
     )
-    st.caption(preset.description)
+    st.caption(st.session_state[_START].description)
     with st.container(border=True):
         st.markdown("**Method**")
         for name in ("regime", "algorithm"):
@@ -132,7 +161,7 @@ def _form(available: dict[str, Preset], preset: Preset, texts: dict[str, str], p
             fields.grid(shown, problems)
 
 
-def _side(preset: Preset, texts: dict[str, str], config: RunConfig | None, problems: dict[str, list[str]]) -> None:
+def _side(texts: dict[str, str], config: RunConfig | None, problems: dict[str, list[str]]) -> None:
     fields.refuse(problems.get("", ()))
     wrong = sum(map(len, problems.values()))
     if config is not None and "seeds" not in problems:
@@ -149,7 +178,6 @@ def _side(preset: Preset, texts: dict[str, str], config: RunConfig | None, probl
         width="stretch",
         disabled=config is None or bool(problems.get("seeds") or problems.get("experiment")),
         on_click=_launch,
-        args=(preset.name,),
     )
     if wrong:
         paths = {field.key: field.path for field in forms.shown_fields(texts)}
@@ -164,8 +192,7 @@ def _side(preset: Preset, texts: dict[str, str], config: RunConfig | None, probl
         st.markdown("**The same from a shell**")
         st.code(
             forms.command(
-                preset.name,
-                preset.values,
+                st.session_state[_START],
                 texts,
                 seeds=forms.parse_seeds(st.session_state[_SEEDS]),
                 experiment=st.session_state[_EXPERIMENT].strip(),
@@ -177,7 +204,7 @@ def _side(preset: Preset, texts: dict[str, str], config: RunConfig | None, probl
     st.code(dump(config), language="yaml", height=520)
 
 
-def _launch(preset: str) -> None:
+def _launch() -> None:
     """Submit all runs or none; what came of it is kept for the page that is drawn next. The second click of a double click is none."""
     texts = fields.texts()
     asked = (texts, st.session_state[_SEEDS], st.session_state[_EXPERIMENT])
@@ -191,7 +218,7 @@ def _launch(preset: str) -> None:
                 resolve(forms.values_of(texts), variables=settings.variables()),
                 forms.parse_seeds(st.session_state[_SEEDS]),
                 experiment=st.session_state[_EXPERIMENT].strip(),
-                preset=preset,
+                preset=st.session_state[_START].preset,
             )
             st.session_state[_OUTCOME] = {"ids": ids, "notice": runs.notice()}
     except ConfigError as error:

@@ -29,7 +29,9 @@ def test_the_command_makes_the_configuration_that_the_form_shows(name, other):
         "data.jsonl.template": "Q: {problem}\nA: yes #1",
         "optimizer.betas": "[0.8, 0.95]",
     }
-    command = shlex.split(forms.command(name, PRESETS[name].values, texts, seeds=[0, 2], experiment="a b"))
+    command = shlex.split(
+        forms.command(forms.Start((name,), PRESETS[name].values, ""), texts, seeds=[0, 2], experiment="a b")
+    )
     assert command[:3] == ["mtprl", "submit", name]
     assert command[-4:] == ["--seeds", "0,2", "--experiment", "a b"]
     given = [command[index + 1] for index, part in enumerate(command) if part == "--set"]
