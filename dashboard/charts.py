@@ -15,6 +15,9 @@ import plotly.graph_objects as go
 HEIGHT = 270
 MUTED = "#8A8794"
 _FIFTH = 0.2
+_MANY = 100  # dots
+_MARKER = 0.015  # of the axis
+_LABELS, _TITLE = 50, 20  # pixels beside an axis
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,17 @@ class Line:
     high: Sequence[float] | None = None
     mode: Literal["lines", "lines+markers", "markers"] = "lines"
     in_legend: bool = True
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Pairs of finite values, and the step that each is of."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    steps: Sequence[int]
+    colour: str
+    symbol: str = "circle"
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ def lines(
 
 
 def stacked(title: str, data: Sequence[Line], *, y_title: str, height: int = HEIGHT) -> go.Figure:
-    """Parts of a whole, stacked as areas over training steps. All lines share their x."""
+    """Parts of a whole, stacked as areas over training steps, each step as wide as another. All lines share their x."""
     figure = go.Figure()
     for line in data:
         figure.add_trace(
@@ -93,7 +107,8 @@ def stacked(title: str, data: Sequence[Line], *, y_title: str, height: int = HEI
                 name=line.name,
                 mode="lines",
                 stackgroup="parts",
-                line={"color": line.colour, "width": 0.8},
+                # Steps, not slopes: what only some steps have must not seem to grow and shrink between them.
+                line={"color": line.colour, "width": 0.8, "shape": "hvh"},
                 hovertemplate="%{y:.3g} s",
             )
         )
@@ -101,6 +116,47 @@ def stacked(title: str, data: Sequence[Line], *, y_title: str, height: int = HEI
     figure.update_xaxes(title="step")
     figure.update_yaxes(title=y_title, rangemode="tozero")
     return figure
+
+
+def scatter(title: str, dots: Dots, *, x_title: str, y_title: str, diagonal: bool = False) -> go.Figure:
+    """One measurement against another, with dotted lines at 0, and where both would be equal if `diagonal`."""
+    figure = go.Figure(
+        go.Scatter(
+            x=list(dots.x),
+            y=list(dots.y),
+            customdata=list(dots.steps),
+            mode="markers",
+            marker={"color": dots.colour, "symbol": dots.symbol, "size": 8, "opacity": 0.75},
+            hovertemplate="step %{customdata}: (%{x:.3g}, %{y:.3g})<extra></extra>",
+        )
+    )
+    _dress(figure, title, height=HEIGHT, legend=False)
+    # Ranges of their own: lines would otherwise widen the axes and press the dots together.
+    x_range, y_range = _padded(dots.x), _padded(dots.y)
+    faint = {"color": MUTED, "width": 1}
+    if diagonal:
+        low, high = min(x_range[0], y_range[0]), max(x_range[1], y_range[1])
+        figure.add_shape(type="line", x0=low, y0=low, x1=high, y1=high, line={**faint, "dash": "dash"}, layer="below")
+    figure.add_vline(x=0, line={**faint, "dash": "dot"}, layer="below")
+    figure.add_hline(y=0, line={**faint, "dash": "dot"}, layer="below")
+    figure.update_layout(hovermode="closest")
+    figure.update_xaxes(title=x_title, range=x_range, exponentformat="e", minexponent=5)
+    figure.update_yaxes(title=y_title, range=y_range, exponentformat="e", minexponent=5)
+    return figure
+
+
+def share_steps(figures: Sequence[go.Figure]) -> None:
+    """Give charts over steps the same axis, from 0 to the last step of any of them, so that neighbours can be read together.
+
+    Their left margins are the same, too, however long the labels of each are.
+    """
+    last = max((x for figure in figures for trace in figure.data for x in trace.x), default=0)
+    titled = any(figure.layout.yaxis.title.text for figure in figures)
+    for figure in figures:
+        figure.update_layout(margin_l=_LABELS + (_TITLE if titled else 0))
+        figure.update_yaxes(automargin=False)
+        if last > 0:  # beyond both ends there is room for a marker
+            figure.update_xaxes(range=(-_MARKER * last, (1 + _MARKER) * last))
 
 
 def intervals(title: str, rows: Sequence[Row], *, difference: bool = False) -> go.Figure:
@@ -197,7 +253,7 @@ def _trace(line: Line, y_format: str, log: bool) -> go.Scatter:
         name=line.name,
         mode="lines+markers" if line.mode == "lines" and len(line.x) == 1 else line.mode,
         line={"color": line.colour, "width": line.width, "dash": line.dash},
-        marker={"size": 3.5 if line.mode == "markers" else 6},
+        marker={"size": 3.5 if line.mode == "markers" and len(line.x) > _MANY else 6},
         opacity=line.opacity,
         showlegend=line.in_legend,
         hovertemplate=f"%{{y:{y_format or '.4g'}}}",
@@ -221,6 +277,13 @@ def _band(line: Line) -> go.Scatter:
 
 def _with_note(title: str, note: str) -> str:
     return f'{title}<span style="font-size:12px;font-weight:normal;opacity:0.65">  {note}</span>' if note else title
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    """From the smallest to the largest value, with room for a marker."""
+    low, high = min(values), max(values)
+    room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+    return low - room, high + room
 
 
 def _translucent(colour: str, alpha: float) -> str:

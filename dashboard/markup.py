@@ -96,9 +96,12 @@ def status(name: str, *, note: str = "", live: bool = False) -> str:
 
 def regime(name: str) -> str:
     """A regime with a square in its colour."""
-    return (
-        f'<span class="m-mark"><i class="m-square" style="--m:{palette.regime_colour(name)}"></i>{escape(name)}</span>'
-    )
+    return mark(palette.regime_colour(name), name)
+
+
+def mark(colour: str, label: str) -> str:
+    """A label with a square in the colour that a chart draws it in."""
+    return f'<span class="m-mark"><i class="m-square" style="--m:{colour}"></i>{escape(label)}</span>'
 
 
 def progress(step: int, total: int, colour: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboard import charts, palette
-from db.reads import EvaluationRow, Series
+from db.reads import Aligned, EvaluationRow, Series
 from trainer.evaluation import statistics
 
 PERCENT = ".1%"
@@ -73,6 +73,7 @@ SPEED_TAB = (
     ),
 )
 TIME_TITLE = "Seconds per step, by part"
+STEP_SECONDS = "time/step_seconds"
 
 
 def names(tab: Sequence[Chart], *, fine: bool) -> list[str]:
@@ -155,19 +156,19 @@ def evaluation_figures(rows: Sequence[EvaluationRow], colour: str) -> list[go.Fi
     return figures
 
 
-def time_figure(parts: Mapping[str, Series]) -> go.Figure | None:
-    """The parts of a step's time, stacked; None before the first step. A part that was not logged at a step took no time there."""
-    own = {name: series for name, series in parts.items() if series.steps}
-    if not own:
-        return None
-    steps = sorted({step for series in own.values() for step in series.steps})
-    data = []
-    for index, (name, series) in enumerate(sorted(own.items())):
-        values = dict(zip(series.steps, series.values, strict=True))
-        label = name.removeprefix("time/").removesuffix("_seconds").replace("_", " ")
-        data.append(
-            charts.Line(
-                label, steps, [values.get(step, 0.0) for step in steps], palette.SERIES[index % len(palette.SERIES)]
-            )
+def time_figure(parts: Aligned) -> go.Figure | None:
+    """The parts of a step's time, stacked, those that few steps have on top; None before the first step.
+
+    A part that was not logged at a step took no time there.
+    """
+    data = [
+        charts.Line(
+            name.removeprefix("time/").removesuffix("_seconds").replace("_", " "),
+            parts.steps,
+            [value if value == value else 0.0 for value in parts.values[name]],
+            palette.SERIES[index % len(palette.SERIES)],
         )
-    return charts.stacked(TIME_TITLE, data, y_title="s")
+        for index, name in enumerate(sorted(parts.values.keys() - {STEP_SECONDS}))
+    ]
+    data.sort(key=lambda line: line.y.count(0.0))
+    return charts.stacked(TIME_TITLE, data, y_title="s") if data else None

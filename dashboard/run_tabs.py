@@ -9,6 +9,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import charts, markup, palette, run_charts, store, words
 from dashboard.run_charts import Chart
@@ -43,13 +44,11 @@ def learning(run: RunDetail) -> None:
 def speed(run: RunDetail) -> None:
     """Where the time goes."""
     with store.reading() as connection:
-        parts = [
-            name
-            for name in reads.metric_list(connection, run.id)
-            if name.startswith("time/") and name != "time/step_seconds"
-        ]
-        series = reads.series(connection, [run.id], parts, max_points=_MAX_POINTS)
-    stacked = run_charts.time_figure({name: series[run.id, name] for name in parts if (run.id, name) in series})
+        names = [name for name in reads.metric_list(connection, run.id) if name.startswith("time/")]
+        parts = reads.aligned(
+            connection, run.id, names, anchor=run_charts.STEP_SECONDS, max_places=_MAX_POINTS, level="step"
+        )
+    stacked = run_charts.time_figure(parts)
     _charts(run, run_charts.SPEED_TAB, first=[stacked] if stacked else [])
 
 
@@ -77,6 +76,7 @@ def _charts(run: RunDetail, tab: tuple[Chart, ...], *, first: list[go.Figure] | 
             icon=":material/hourglass_empty:",
         )
         return
+    drawn: list[tuple[DeltaGenerator, str, go.Figure]] = []
     for index, (key, item) in enumerate(drawable):
         if index % 2 == 0:
             columns = st.columns(2, gap="small")
@@ -89,7 +89,10 @@ def _charts(run: RunDetail, tab: tuple[Chart, ...], *, first: list[go.Figure] | 
                     and st.toggle("Logarithmic axis", key=f"log:{key}")
                 )
                 item = run_charts.figure(item, lines[key], log=log, clip=run_charts.clip_bounds(run.config))
-            place.plotly_chart(item, key=f"chart:{run.id}:{key}", config={"displaylogo": False}, alt=f"{key}, by step")
+            drawn.append((place, key, item))
+    charts.share_steps([figure for _, _, figure in drawn])
+    for place, key, figure in drawn:
+        place.plotly_chart(figure, key=f"chart:{run.id}:{key}", config={"displaylogo": False}, alt=f"{key}, by step")
 
 
 def completions(run: RunDetail) -> None:

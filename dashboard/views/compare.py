@@ -96,6 +96,9 @@ def _charts(run_ids: list[int], metrics: list[str], window: int) -> None:
     with store.reading() as connection:
         rows = {row.id: row for row in reads.list_runs(connection, limit=_LISTED) if row.id in run_ids}
         series = reads.series(connection, run_ids, metrics, max_points=_MAX_POINTS)
+        # What is measured of a single mini-batch, such as an audit, has no value of the whole step.
+        rest = [metric for metric in metrics if not any((run_id, metric) in series for run_id in run_ids)]
+        series |= reads.series(connection, run_ids, rest, max_points=_MAX_POINTS, level="mini_batch")
     ordered = [rows[run_id] for run_id in run_ids if run_id in rows]
     styles = palette.dashes([row.regime for row in ordered])
     _legend(ordered, styles)
@@ -162,7 +165,7 @@ def _legend(rows: Sequence[RunRow], styles: Sequence[str]) -> None:
             f"{row.step:,}",
             words.number(row.latest.get("reward/mean")),
             words.percent(row.latest.get("reward/accuracy")),
-            words.number(row.latest.get("mtp/coefficient")),
+            words.number(row.coefficient),
         ]
         for row, dash in zip(rows, styles, strict=True)
     ]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from backend import runs as service
-from dashboard import liveness, markup, navigation, palette, run_tabs, store, words
+from dashboard import audit_tab, liveness, markup, navigation, palette, run_tabs, store, words
 from db import reads
 from db.reads import RunDetail
 from db.statuses import ENDED, Status
@@ -18,6 +18,7 @@ _TICK = 2.0
 _TABS: dict[str, Callable[[RunDetail], None]] = {
     "Coefficient": run_tabs.coefficient,
     "Learning": run_tabs.learning,
+    "Audit": audit_tab.draw,
     "Speed": run_tabs.speed,
     "Completions": run_tabs.completions,
     "Configuration": run_tabs.configuration,
@@ -25,7 +26,8 @@ _TABS: dict[str, Callable[[RunDetail], None]] = {
     "Events": run_tabs.events,
 }
 _STILL = {"Configuration"}
-_COEFFICIENT, _RECENT = "mtp/coefficient", 10
+_COEFFICIENT = "mtp/coefficient"
+_STOP = "stop"
 
 
 def main() -> None:
@@ -47,7 +49,7 @@ def main() -> None:
 
     title, actions = st.columns([3, 2], vertical_alignment="bottom")
     title.title(run.name, anchor=False)
-    with actions.container(horizontal=True, horizontal_alignment="right"):
+    with actions.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
         follow = every is not None and st.toggle(
             "Live",
             value=True,
@@ -56,6 +58,14 @@ def main() -> None:
         )
         if every is not None:
             _stop(run)
+        elif run.regime == "occ" and run.coefficient is not None:
+            st.page_link(
+                navigation.new_run(),
+                label="Matched control",
+                query_params={navigation.CONTROL_OF: str(run.id)},
+                icon=":material/balance:",
+                help="A new run with regime policy at this run's mean coefficient, everything else equal: whether it matters when the coefficient is large, or only how large it is.",
+            )
         run_tabs.export(run)
     st.fragment(_header, run_every=every)(run.id, run.status)
     tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
@@ -66,18 +76,24 @@ def main() -> None:
 
 
 def _stop(run: RunDetail) -> None:
-    with st.popover("Stop", icon=":material/stop_circle:", disabled=run.status == Status.STOPPING):
+    stopping = run.status == Status.STOPPING
+    with st.popover("Stop", icon=":material/stop_circle:", disabled=stopping, key=_STOP, on_change="rerun"):
         if run.status == Status.QUEUED:
             st.markdown("It leaves the queue and does not start.")
         else:
             st.markdown(
                 "It writes a checkpoint after the step it is in, then ends. What it has learned and logged is kept."
             )
-        if st.button(f"Stop run {run.id}", type="primary"):
-            try:
-                st.toast(service.stop(run.id), icon=":material/stop_circle:")
-            except MtprlError as error:
-                st.error(str(error))
+        st.button(f"Stop run {run.id}", type="primary", on_click=_stop_now, args=(run.id,))
+
+
+def _stop_now(run_id: int) -> None:
+    """Ask the run to stop, close the popover, and say what happens now."""
+    st.session_state[_STOP] = False
+    try:
+        st.toast(service.stop(run_id), icon=":material/stop_circle:")
+    except MtprlError as error:
+        st.toast(str(error), icon=":material/error:")
 
 
 def _header(run_id: int, drawn_for: str) -> None:
@@ -86,11 +102,6 @@ def _header(run_id: int, drawn_for: str) -> None:
     with store.reading() as connection:
         run = reads.get_run(connection, run_id)
         latest = reads.latest(connection, run_id)
-        coefficient = (
-            reads.recent_mean(connection, run_id, _COEFFICIENT, latest[_COEFFICIENT].step, _RECENT)
-            if _COEFFICIENT in latest
-            else None
-        )
         position = reads.queue_position(connection, run_id) if run.status == Status.QUEUED else None
         alive = service.workers_alive(connection)
     if run.status != drawn_for:
@@ -123,7 +134,7 @@ def _header(run_id: int, drawn_for: str) -> None:
         )
     if run.status == Status.FAILED:
         st.error(run.reason or "It failed without a word; see the log.", icon=":material/error:")
-    st.html(markup.tiles(_tiles(latest, coefficient)))
+    st.html(markup.tiles(_tiles(latest, run.coefficient)))
 
 
 def _remaining(run: RunDetail, now: float) -> str:
@@ -143,7 +154,9 @@ def _tiles(latest: dict[str, reads.Point], coefficient: float | None) -> list[tu
     items = []
     if coefficient is not None:
         last = latest[_COEFFICIENT].step
-        items.append(("Coefficient", words.number(coefficient), f"mean, steps {max(1, last - _RECENT + 1)} to {last}"))
+        items.append(
+            ("Coefficient", words.number(coefficient), f"mean, steps {max(1, last - reads.RECENT_STEPS + 1)} to {last}")
+        )
     for name, label, form in (
         ("reward/mean", "Reward", words.number),
         ("reward/accuracy", "Accuracy", words.percent),

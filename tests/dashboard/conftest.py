@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import synthetic
@@ -41,13 +41,17 @@ def _filled(tmp_path_factory):
     home, now = tmp_path_factory.mktemp("full"), time.time()
     url = f"sqlite:///{home / 'mtprl.db'}"
     migrate(url)
+    synthetic.make_base(home)
     engine = connect(url)
     few = {"steps": 12, "now": now, "changes": {"evaluation.every": 4}}
     with writing(engine) as connection:
         runs = {
-            "occ": synthetic.add_run(connection, home, "demo/occ-calibrated", **few),
+            "occ": synthetic.add_run(connection, home, "demo/occ-calibrated", **_audited(few, 1)),
             "occ again": synthetic.add_run(connection, home, "demo/occ-calibrated", seed=1, **few),
-            "detach": synthetic.add_run(connection, home, "demo/detach", **few),
+            "deep": synthetic.add_run(
+                connection, home, "demo/occ", status=Status.STOPPED, **_audited(few, 2, depths=2)
+            ),
+            "detach": synthetic.add_run(connection, home, "demo/detach", **_audited(few, 4)),
             "off": synthetic.add_run(connection, home, "demo/off", experiment="controls", **few),
             "failed": synthetic.add_run(
                 connection, home, "demo/ce", status=Status.FAILED, done=3, reason="the loss at step 4 is NaN", **few
@@ -85,6 +89,11 @@ def open_page():
         return app.run()
 
     return opened
+
+
+def _audited(settings: dict[str, Any], every: int, *, depths: int = 1) -> dict[str, Any]:
+    changes = {**settings["changes"], "audit.every": every, "model.mtp_depths": depths}
+    return {**settings, "changes": changes}
 
 
 def _use(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

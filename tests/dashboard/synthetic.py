@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from pathlib import Path
@@ -16,7 +17,7 @@ from trainer.events import MemorySink
 from trainer.presets import presets
 
 HOST = "here"
-LIFT = {"off": 0.36, "detach": 0.42, "ce": 0.33, "policy": 0.36, "occ": 0.41}
+LIFT = {"off": 0.36, "detach": 0.42, "ce": 0.33, "policy": 0.36, "occ": 0.41, "oracle": 0.41}
 
 
 def add_run(
@@ -87,6 +88,22 @@ def add_worker(connection: Connection, *, now: float) -> None:
     workers.worker_heartbeat(connection, "worker-1", HOST, 4242, ["cpu:0", "cpu:1"], now)
 
 
+def make_base(home: Path) -> None:
+    """Files that look like the demo's base model and data, for preflight to let pass."""
+    model, data = home / "models" / "addition", home / "data" / "addition"
+    model.mkdir(parents=True)
+    data.mkdir(parents=True)
+    for name, content in (
+        ("config.json", '{"model_type": "qwen3"}'),
+        ("tokenizer.json", "{}"),
+        ("model.safetensors", "\x02" + "\0" * 7 + "{}"),
+    ):
+        (model / name).write_text(content)
+    lines = "".join(json.dumps({"problem": f"{n}+1=", "answer": str(n + 1)}) + "\n" for n in range(64))
+    for name in ("train", "test"):
+        (data / f"{name}.jsonl").write_text(lines)
+
+
 def events(config: RunConfig, done: int, *, started: float, finished: bool) -> MemorySink:
     """What a trainer would have written after `done` steps."""
     sink, rng = MemorySink(), random.Random(f"{config.regime.kind}{config.seed}")
@@ -106,6 +123,8 @@ def events(config: RunConfig, done: int, *, started: float, finished: bool) -> M
         accuracy = _accuracy(config, step, rng)
         if step:
             _step(sink, config, step, per_step, accuracy, rng)
+        if step and config.audit.every and step % config.audit.every == 0:
+            _audit(sink, config, step, rng)
         if step % config.evaluation.every == 0 or step == steps:
             _evaluate(sink, config, step, accuracy, rng)
         if step and step % config.checkpoint.every == 0:
@@ -151,6 +170,13 @@ def _step(sink: MemorySink, config: RunConfig, step: int, per_step: int, accurac
             }
             if kind == "detach":
                 del values["mtp/coefficient"]
+            deeper = ("c_hat", "v2_hat", "coefficient", "gain")
+            values |= {
+                f"mtp/depth_{depth}/{name}": 0.5 * values[f"mtp/{name}"]
+                for depth in range(2, config.model.mtp_depths + 1)
+                for name in deeper
+                if f"mtp/{name}" in values
+            }
         sink.emit("metrics", step=step, mini_batch=index, values=values)
         for name, value in values.items():
             totals[name] = totals.get(name, 0.0) + value / per_step
@@ -169,10 +195,46 @@ def _step(sink: MemorySink, config: RunConfig, step: int, per_step: int, accurac
             "mtp/acceptance_sampled": 0.82 + rng.gauss(0, 0.006),
             "time/step_seconds": 0.31 + abs(rng.gauss(0, 0.03)),
             "time/rollout_seconds": 0.16 + abs(rng.gauss(0, 0.02)),
-            "time/verify_seconds": 0.01,
+            "time/grading_seconds": 0.01,
             "time/update_seconds": 0.12 + abs(rng.gauss(0, 0.01)),
         },
     )
+
+
+def _audit(sink: MemorySink, config: RunConfig, step: int, rng: random.Random) -> None:
+    """Gradients that are mostly noise, as in small models: the products of halves scatter around small means."""
+    square_cross = 0.02 + 0.06 * math.exp(-2 * step / config.steps) + rng.gauss(0, 0.02)
+    square = square_cross + 0.2 * rng.uniform(0.9, 1.1)
+    values = {"audit/g_rl_squared": square, "audit/g_rl_squared_cross": square_cross}
+    for depth in range(1, config.model.mtp_depths + 1):
+        prefix = "audit/" if depth == 1 else f"audit/depth_{depth}/"
+        own = {"g_rl_squared": square, "g_rl_squared_cross": square_cross}
+        for form, signal, noise in (("", 0.4, 0.2), ("ce_", -0.5, 0.1)):
+            cross = signal * square_cross + rng.gauss(0, 0.01)
+            same = cross + (square - square_cross) * (noise + rng.gauss(0, 0.02))
+            own |= {
+                f"{form}c": same,
+                f"{form}c_cross": cross,
+                f"{form}v2": 0.1 * rng.uniform(0.8, 1.2),
+                f"{form}signal": cross / square_cross,
+                f"{form}noise": (same - cross) / (square - square_cross),
+            }
+        exact = own["c"] / own["v2"]
+        own |= {
+            "v2_cross": 0.3 * own["v2"] + rng.gauss(0, 0.01),
+            "coefficient": exact,
+            "coefficient_cross": own["c_cross"] / own["v2"],
+            "coefficient_half_1": exact + rng.gauss(0, 0.25),
+            "coefficient_half_2": exact + rng.gauss(0, 0.25),
+            "proxy_main": 0.01 + 0.02 * (exact + rng.gauss(0, 0.3)),
+            "proxy_own": 0.7 * exact + rng.gauss(0, 0.15),
+            "cosine": own["c"] / math.sqrt(square * own["v2"]),
+        }
+        values |= {prefix + name: value for name, value in own.items() if not name.startswith("g_rl")}
+    if config.regime.kind not in ("off", "detach"):
+        predicted = 2e-5 * (values["audit/c"] + rng.gauss(0, 0.02))
+        values |= {"audit/predicted_change": predicted, "audit/measured_change": predicted + rng.gauss(0, 1e-6)}
+    sink.emit("metrics", step=step, mini_batch=config.updates_per_step - 1, values=values)
 
 
 def _evaluate(sink: MemorySink, config: RunConfig, step: int, accuracy: float, rng: random.Random) -> None:
@@ -191,7 +253,11 @@ def _evaluate(sink: MemorySink, config: RunConfig, step: int, accuracy: float, r
         top_p=evaluation.top_p,
         items=items,
     )
-    sink.emit("metrics", step=step, values={f"eval/addition/avg_at_{evaluation.samples}": mean})
+    sink.emit(
+        "metrics",
+        step=step,
+        values={f"eval/addition/avg_at_{evaluation.samples}": mean, "time/evaluating_seconds": 0.4},
+    )
 
 
 def _complete(sink: MemorySink, step: int, accuracy: float, rng: random.Random) -> None:

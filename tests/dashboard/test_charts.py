@@ -6,7 +6,7 @@ import pytest
 
 from dashboard import charts, run_charts
 from dashboard.charts import Line
-from db.reads import EvaluationRow, Series
+from db.reads import Aligned, EvaluationRow, Series
 
 NAN = math.nan
 
@@ -64,13 +64,48 @@ def test_an_interval_plot_keeps_order_bounds_and_sign():
 
 
 def test_parts_of_a_step_that_were_not_logged_took_no_time():
-    parts = {
-        "time/rollout_seconds": Series((1, 2), (-1, -1), (0.2, 0.3)),
-        "time/evaluation_seconds": Series((2,), (-1,), (1.0,)),
-    }
-    figure = run_charts.time_figure(parts)
-    assert {trace.name: trace.y for trace in figure.data} == {"evaluation": (0.0, 1.0), "rollout": (0.2, 0.3)}
-    assert run_charts.time_figure({"time/rollout_seconds": Series((), (), ())}) is None
+    parts = {"time/step_seconds": (0.4, 1.5), "time/rollout_seconds": (0.2, 0.3), "time/evaluating_seconds": (NAN, 1.0)}
+    figure = run_charts.time_figure(Aligned((1, 2), (-1, -1), parts, 1))
+    assert [(trace.name, trace.y) for trace in figure.data] == [("rollout", (0.2, 0.3)), ("evaluating", (0.0, 1.0))]
+    assert run_charts.time_figure(Aligned((), (), {}, 1)) is None
+
+
+def test_the_time_of_one_step_does_not_slope_into_its_neighbours():
+    parts = {"time/rollout_seconds": (0.2, 0.3), "time/evaluating_seconds": (NAN, 1.0)}
+    figure = run_charts.time_figure(Aligned((1, 2), (-1, -1), parts, 1))
+    assert {trace.line.shape for trace in figure.data} == {"hvh"}
+
+
+def test_charts_over_steps_share_their_axis_whatever_each_has_on_it():
+    short, long = (charts.lines("t", [Line("a", [0, last], [1.0, 2.0], "#000000")]) for last in (60, 100))
+    charts.share_steps([short, long, charts.lines("empty", [])])
+    assert short.layout.xaxis.range == long.layout.xaxis.range
+    low, high = long.layout.xaxis.range
+    assert -5 < low < 0
+    assert 100 < high < 105
+    charts.share_steps([charts.lines("empty", [])])
+
+
+def test_a_scatter_shows_every_dot_and_the_diagonal_widens_nothing():
+    dots = charts.Dots([1.0, 2.0], [100.0, 300.0], [5, 10], "#000000")
+    figure = charts.scatter("t", dots, x_title="a", y_title="b", diagonal=True)
+    [trace] = figure.data
+    assert (trace.type, trace.mode, trace.x, trace.y, trace.customdata) == (
+        "scatter",
+        "markers",
+        (1, 2),
+        (100, 300),
+        (5, 10),
+    )
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("a", "b")
+    for axis, low, high in ((figure.layout.xaxis, 1, 2), (figure.layout.yaxis, 100, 300)):
+        assert low - 0.1 * (high - low) < axis.range[0] < low
+        assert high < axis.range[1] < high + 0.1 * (high - low)
+    [diagonal] = [shape for shape in figure.layout.shapes if shape.line.dash == "dash"]
+    assert (diagonal.x0, diagonal.x1) == (diagonal.y0, diagonal.y1)
+    assert len(charts.scatter("t", dots, x_title="a", y_title="b").layout.shapes) == 2
+    single = charts.scatter("t", charts.Dots([0.0], [0.0], [1], "#000000"), x_title="a", y_title="b")
+    assert single.layout.xaxis.range == (-1, 1)
 
 
 def test_an_evaluation_is_drawn_with_its_interval():
