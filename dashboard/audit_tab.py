@@ -24,7 +24,8 @@ same mini-batch agree with one another: that is the ceiling. Two reservations: a
 noise, and can therefore exceed the ceiling; and a half is noisier than the whole, so the ceiling is a low estimate. Intervals are Fisher's z with \
 Bonett and Wright's variance for ranks. They take audits as independent; a trend that both sides share over the run counts as agreement."""
 _ABOUT_CHANGE = """Predicted is Δ_MTP of the optimiser step by the formula; measured is the RL objective on held-out samples after the step, minus \
-that after the same step without the MTP part. On the dashed line both are equal; above and to the right of the dotted ones the MTP part helped."""
+that after the same step without the MTP part. On the dashed line both are equal; measured above 0, the MTP part helped. The formula is that of plain \
+gradient descent: under AdamW its sign and rank can be compared with what was measured, its size cannot."""
 _ABOUT_SIGNAL = f"""s = G·P / |G|² from halves that share no sample: what the MTP gradient P adds along the RL gradient G. κ = Cov / Var within the \
 batch: what it adds along the RL gradient's noise. Single audits (dots) are very noisy; the lines are ratios of sums over the last \
 {audit_charts.RUNNING} audits, with a gap where |G|² is not above 0 there. What to look for: where Adam or clipping fixes the length of the step, the \

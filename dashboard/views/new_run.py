@@ -21,15 +21,9 @@ _START, _CONTROL = "form:start", "form:control"
 _OUTCOME, _ASKED = "form:outcome", "form:asked"
 _DOUBLE_CLICK = 2.0
 """Seconds within which the same launch again is a slip of the finger."""
-_COLLAPSED = {
-    "rollout": "Rollout",
-    "reward": "Reward",
-    "update": "Update",
-    "optimizer": "Optimiser",
-    "evaluation": "Evaluation",
-    "checkpoint": "Checkpoints",
-    "logging": "Logged completions",
-}
+_OPEN = {"run", "model", "regime", "algorithm", "mtp", "data"}
+"""Sections at the top of the form; all others are folded below."""
+_TITLES = {"optimizer": "Optimiser", "checkpoint": "Checkpoints", "logging": "Logged completions"}
 
 
 def main() -> None:
@@ -149,8 +143,8 @@ def _form(texts: dict[str, str], problems: dict[str, list[str]]) -> None:
             )
             fields.refuse(problems.get("experiment", ()))
         fields.grid(sections["run"].shown(texts), problems)
-    for name, title in _COLLAPSED.items():
-        shown = sections[name].shown(texts)
+    for name in [name for name in sections if name not in _OPEN]:
+        title, shown = _TITLES.get(name, name.capitalize()), sections[name].shown(texts)
         wrong = sum(len(problems.get(field.key, ())) for field in shown)
         with st.expander(
             f"{title} — :red[{words.plural(wrong, 'problem')}]" if wrong else title,

@@ -12,7 +12,7 @@ import synthetic
 
 from backend import store
 from backend.controls import matched_control
-from dashboard import audit_charts, run_tabs, words
+from dashboard import audit_charts, forms, run_tabs, words
 from db import reads
 from db.statuses import Status
 from trainer.config import parse, resolve
@@ -130,6 +130,7 @@ def test_launching_makes_one_run_per_seed_and_links_to_them(empty_store, open_pa
     app.text_input(key="form:steps").set_value("7").run()
     app.button[0].click().run()
     assert "2 runs submitted" in texts(app)
+    assert "slip of the finger" not in texts(app)  # the explanation of a constant is no part of the page
     rows = in_store(reads.list_runs)
     assert [(row.seed, row.total_steps, row.status, row.preset) for row in rows] == [
         (5, 7, Status.QUEUED, "demo/occ-calibrated"),
@@ -183,6 +184,17 @@ def test_values_survive_another_regime_and_another_page(empty_store, open_page):
     app.segmented_control(key="form:regime.kind").set_value("occ").run()
     assert app.text_input(key="form:regime.occ.lambda_plus").value == "0.25"
     assert app.text_input(key="form:seeds").value == "3"
+
+
+def test_every_setting_that_counts_has_a_widget(empty_store, open_page):
+    app = open_page("new_run")
+    drawn = {
+        element.key
+        for kind in ("text_input", "text_area", "selectbox", "segmented_control")
+        for element in app.get(kind)
+    }
+    texts = forms.texts_of(presets()["demo/occ-calibrated"].values)
+    assert {f"form:{field.key}" for field in forms.shown_fields(texts)} <= drawn
 
 
 def test_a_preset_sets_the_fields_and_the_page_shows_yaml_and_command(empty_store, open_page):

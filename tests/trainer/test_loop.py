@@ -148,6 +148,8 @@ def test_an_audited_run_is_the_same_run_bit_for_bit(config, tmp_path, regime):
     audits = {place: value for place, value in measured.items() if place[2].startswith("audit/")}
     assert {place[0] for place in audits} == {2, 4, 6}
     assert {place[1] for place in audits} == {1, -1}
+    documented = (ROOT / "docs" / "metrics.md").read_text()
+    assert not [name for _, _, name in audits if f"`{name.replace('depth_2/', '')}`" not in documented]
     assert {place: value for place, value in measured.items() if place not in audits} == lasting(without)
     first, second = parameters(tmp_path / "plain"), parameters(tmp_path / "audited")
     assert all(torch.equal(first[name], second[name]) for name in first)
