@@ -4,7 +4,8 @@
     |- ConfigError       a configuration, or one of its values, is refused (carries one Problem per field)
     |- DataError         a dataset, benchmark or one of its lines cannot be used
     |- ModelError        a base model or a checkpoint cannot be loaded or saved
-    |- TrainingError     training cannot go on (a non-finite loss, an engine that stopped)
+    |- TrainingError     training cannot go on (a folder that another trainer holds, an engine that stopped)
+    |  `- NotFiniteError a tensor became NaN or infinite (carries its name)
     `- StoreError        a run, the store, the queue or a service is not in the state that was asked for
 
 All of them survive pickling, so that they can cross a process boundary.
@@ -51,6 +52,19 @@ class ModelError(MtprlError):
 
 class TrainingError(MtprlError):
     """Training cannot go on."""
+
+
+class NotFiniteError(TrainingError):
+    """A tensor holds a number that is not finite. `tensor` names it, such as "gradient of trunk.model.norm.weight"."""
+
+    def __init__(self, tensor: str, kind: str):
+        self.tensor = tensor
+        self.kind = kind
+        """NaN or infinite."""
+        super().__init__(tensor, kind)
+
+    def __str__(self) -> str:
+        return f"{self.tensor} became {self.kind}"
 
 
 class StoreError(MtprlError):

@@ -11,7 +11,7 @@ epoch). JSON has no NaN or infinity: such values stand as the strings "NaN", "In
                       tokens, truncated}]
     evaluation        benchmark, samples, temperature, top_p, items: [{id, outcomes: [0 or 1 per sample]}]
     checkpoint        path, relative to the run folder
-    alarm             severity: warning | error, name, message
+    alarm             severity: warning | info (a warning of this name is over) | error, name, message
     ended             outcome: finished | stopped | failed, message
 
 After a resume, `attempt_started` with `resumed_from: s` makes what earlier attempts said of steps above s void.

@@ -24,10 +24,12 @@ from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
 from trainer import checkpoint
+from trainer.alarms import Watch, not_finite
 from trainer.audit.audit import Audit
 from trainer.audit.held_out import check_enough, sample_held_out
 from trainer.config import Optimizer as OptimizerConfig
 from trainer.config import RunConfig
+from trainer.errors import NotFiniteError, TrainingError
 from trainer.evaluation.evaluate import evaluate
 from trainer.events import Sink
 from trainer.models.joint import JointModel
@@ -40,6 +42,7 @@ from trainer.rollout.engine import Engine
 from trainer.rollout.prompts import Prompt, tokenize
 from trainer.seeds import derive
 from trainer.tasks import Grader, load
+from trainer.update.finite import check_parameters
 from trainer.update.losses import trains_heads
 from trainer.update.measure import Metrics
 from trainer.update.minibatch import OldLogProbs
@@ -62,6 +65,8 @@ class Training:
     updater: Updater
     prompts: list[Prompt]
     benchmarks: dict[str, list[Prompt]]
+    watch: Watch
+    """Which alarms are on."""
     step: int
     """Steps done."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -99,21 +104,38 @@ def train(config: RunConfig, folder: Path, sink: Sink, should_stop: Callable[[],
     """
     with Grader() as grader:
         run = prepare(config, folder, sink, grader)
-        if run.step == 0:
-            evaluate_now(run)
-        while run.step < config.steps:
-            run.step += 1
-            run.seconds.clear()
-            experience, old = collect(run)
-            learn(run, experience, old)
-            last, stopping = run.step == config.steps, should_stop()
-            if last or (run.step % config.evaluation.every == 0 and not stopping):
+        with telling_what_is_not_finite(run):
+            if run.step == 0:
                 evaluate_now(run)
-            if last or stopping or run.step % config.checkpoint.every == 0:
-                save(run)
-            if stopping and not last:
-                return "stopped"
+            while run.step < config.steps:
+                run.step += 1
+                run.seconds.clear()
+                experience, old = collect(run)
+                learn(run, experience, old)
+                last, stopping = run.step == config.steps, should_stop()
+                if last or (run.step % config.evaluation.every == 0 and not stopping):
+                    evaluate_now(run)
+                if last or stopping or run.step % config.checkpoint.every == 0:
+                    save(run)
+                if stopping and not last:
+                    return "stopped"
     return "finished"
+
+
+@contextmanager
+def telling_what_is_not_finite(run: Training) -> Iterator[None]:
+    """Where a tensor is not finite, raise an alarm and end the run with what to do about it.
+
+    Raises:
+        TrainingError: in the place of a NotFiniteError.
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        last_good = next(reversed(checkpoint.stored(run.folder)), None)
+        notice = not_finite(error, run.config, run.step, last_good.step if last_good else None)
+        run.sink.emit("alarm", step=run.step, **notice._asdict())
+        raise TrainingError(notice.message) from error
 
 
 def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Training:
@@ -134,6 +156,9 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Trai
         if prompts.too_long:
             message = f"{prompts.too_long} prompts of {name} have more than {limit} tokens and are left out"
             sink.emit("alarm", step=0, severity="warning", name="prompts_too_long", message=message)
+    if not resumed:
+        values = {"data/prompts": len(training.kept), "data/prompts_too_long": training.too_long}
+        sink.emit("metrics", step=0, values=values)
     source = str(resumed.model) if resumed else config.model.path
     joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
     joint.mtp.requires_grad_(trains_heads(config))
@@ -154,6 +179,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Trai
         updater=updater,
         prompts=training.kept,
         benchmarks={name: prompts.kept for name, prompts in benchmarks.items()},
+        watch=Watch(config),
         step=resumed.step if resumed else 0,
     )
 
@@ -200,20 +226,19 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
         updates.append(metrics)
     mean = _means(updates)
     gap = (experience.engine_log_probs - old.main).abs()[experience.sequences.mask]
-    run.sink.emit(
-        "metrics",
-        step=run.step,
-        values={
-            **experience.metrics(),
-            **(dynamic.metrics(experience) if run.config.rollout.dynamic_sampling_rounds else {}),
-            **acceptance,
-            **mean,
-            "rollout/log_prob_gap": gap.mean().item(),
-            "rollout/tokens_per_second": experience.sampled_tokens / run.seconds["time/rollout_seconds"],
-            **run.seconds,
-            "time/step_seconds": sum(run.seconds.values()),
-        },
-    )
+    values = {
+        **experience.metrics(),
+        **(dynamic.metrics(experience) if run.config.rollout.dynamic_sampling_rounds else {}),
+        **acceptance,
+        **mean,
+        "rollout/log_prob_gap": gap.mean().item(),
+        "rollout/tokens_per_second": experience.sampled_tokens / run.seconds["time/rollout_seconds"],
+        **run.seconds,
+        "time/step_seconds": sum(run.seconds.values()),
+    }
+    run.sink.emit("metrics", step=run.step, values=values)
+    for notice in run.watch.observe(run.step, values, updates):
+        run.sink.emit("alarm", step=run.step, **notice._asdict())
 
 
 def begin_audit(run: Training, experience: Experience) -> Audit | None:
@@ -275,8 +300,9 @@ def evaluate_now(run: Training) -> None:
 
 
 def save(run: Training) -> None:
-    """Write a checkpoint."""
+    """Write a checkpoint, unless the parameters are not finite."""
     with run.stage("checkpointing"):
+        check_parameters(run.joint)
         path = checkpoint.save(
             run.folder, run.step, run.joint, run.tokenizer, run.updater, keep=run.config.checkpoint.keep
         )

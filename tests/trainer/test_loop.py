@@ -14,7 +14,7 @@ import torch
 
 from trainer.__main__ import only_writer
 from trainer.config import RunConfig, dump, parse
-from trainer.errors import DataError, ModelError, TrainingError
+from trainer.errors import DataError, ModelError, NotFiniteError, TrainingError
 from trainer.events import MemorySink, parse_lines
 from trainer.loop import collect, evaluate_now, prepare, save, train
 from trainer.models.demo_base import character_tokenizer
@@ -250,11 +250,65 @@ def test_an_unreadable_checkpoint_is_refused_in_words(config, tmp_path):
         run(config, folder, attempt=2)
 
 
+def test_a_run_that_is_not_finite_says_where_and_what_to_change_and_keeps_its_last_good_checkpoint(config, tmp_path):
+    folder = tmp_path / "run"
+    run(config, folder, stop_after=3)
+    wild = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": 1e30})})
+    with pytest.raises(
+        TrainingError, match=r"became (NaN|infinite) in step 4, .* good checkpoint is of step 3\."
+    ) as caught:
+        run(wild, folder, attempt=2)
+    assert "lower optimizer.lr (1e+30) or bound the coefficient with regime.clip" in str(caught.value)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000003"]
+    sink = MemorySink()
+    with pytest.raises(TrainingError, match="No checkpoint was saved before that"):
+        train(wild, tmp_path / "new", sink)
+    [alarm] = [event for event in sink.events if event["type"] == "alarm"]
+    assert (alarm["severity"], alarm["name"], alarm["step"]) == ("error", "not_finite", 1)
+
+
+def test_parameters_that_are_not_finite_are_never_saved(config, tmp_path):
+    folder = tmp_path / "run"
+    run(config, folder, stop_after=1)
+    with Grader() as grader:
+        training = prepare(config, folder, MemorySink(), grader)
+    with torch.no_grad():
+        training.joint.mtp[1].norm.weight[3] = torch.nan
+    training.step = 2
+    with pytest.raises(NotFiniteError, match=r"parameter mtp\.1\.norm\.weight became NaN"):
+        save(training)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000001"]
+
+
+def test_a_model_that_predicts_nothing_ends_the_run_in_words(config, tmp_path):
+    with Grader() as grader:
+        training = prepare(config, tmp_path, MemorySink(), grader)
+        with torch.no_grad():
+            training.joint.trunk.get_decoder().norm.weight[0] = torch.inf
+        training.step = 1
+        with pytest.raises(NotFiniteError, match="the sampler's logits became"):
+            collect(training)
+
+
+def test_alarms_are_told_once_when_they_begin(config, tmp_path):
+    # Random text is always wrong: without the length punishment every group is without variance.
+    reward = config.reward.model_copy(update={"overlong_buffer": 0})
+    alarms = config.alarms.model_copy(update={"steps": 3})
+    _, sink = run(config.model_copy(update={"reward": reward, "alarms": alarms}), tmp_path / "run")
+    told = [event for event in sink.events if event["type"] == "alarm"]
+    assert [(event["step"], event["severity"], event["name"]) for event in told] == [(3, "warning", "zero_variance")]
+    assert told[0]["message"].startswith(
+        "reward/zero_variance_fraction above 90% since step 1 (now 100%, accuracy 0%)."
+    )
+
+
 def test_prompts_that_are_too_long_are_reported(config, tmp_path):
     short = config.model_copy(update={"rollout": config.rollout.model_copy(update={"max_prompt_tokens": 8})})
     with open(tmp_path / "train.jsonl", "a") as file:
         file.write(json.dumps({"problem": "1000000+2=", "answer": "1000002"}) + "\n")
     _, sink = run(short.model_copy(update={"steps": 1}), tmp_path / "run")
+    assert sink.series("data/prompts") == [(0, -1, 8)]
+    assert sink.series("data/prompts_too_long") == [(0, -1, 1)]
     alarms = [event["message"] for event in sink.events if event["type"] == "alarm"]
     assert alarms == ["1 prompts of training data have more than 8 tokens and are left out"]
     tiny = config.model_copy(update={"rollout": config.rollout.model_copy(update={"max_prompt_tokens": 2})})

@@ -9,6 +9,7 @@ Imports no torch, so that the command line and the pages start fast.
 
 from trainer.config.reading import dump, load, parse, read_yaml, resolve
 from trainer.config.schema import (
+    Alarms,
     Algorithm,
     Audit,
     Benchmark,
@@ -39,6 +40,7 @@ from trainer.config.schema import (
 )
 
 __all__ = [
+    "Alarms",
     "Algorithm",
     "Audit",
     "Benchmark",

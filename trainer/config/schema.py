@@ -353,6 +353,22 @@ class Audit(Section):
     """Held-out prompts, drawn from the training data, on which the change of the objective is measured."""
 
 
+class Alarms(Section):
+    """When a run says that something looks wrong. An alarm says so in words and changes nothing of the training (docs/method.md, Alarms)."""
+
+    steps: Positive = 5
+    """Steps in a row for which something must look wrong before its alarm begins, and right before it is over."""
+    entropy_fraction: Annotated[Finite, Field(ge=0, lt=1)] = 0.1
+    """Entropy collapse: entropy below this fraction of its mean over the run's first 5 steps; 0: never."""
+    acceptance_fraction: Annotated[Finite, Field(ge=0, lt=1)] = 0.5
+    """Acceptance collapse: greedy draft acceptance of a depth below this fraction of its mean over the run's first 5 steps; 0: never."""
+    zero_variance_share: Annotated[Finite, Field(gt=0, le=1)] = 0.9
+    """Too little to learn from: more than this share of the prompts got equal rewards for all their responses; 1: never."""
+    coefficient_steps: Positive = 20
+    """Steps in a row, in the place of `steps`, for a coefficient whose every mini-batch is on a bound of its clip. One that wavers
+    around a bound is there in many a step: in the demo in a third of them, up to 4 in a row."""
+
+
 class Checkpoint(Section):
     """Checkpoints to resume from."""
 
@@ -391,6 +407,7 @@ class RunConfig(Section):
     optimizer: Optimizer = Optimizer()
     evaluation: Evaluation = Evaluation()
     audit: Audit = Audit()
+    alarms: Alarms = Alarms()
     checkpoint: Checkpoint = Checkpoint()
     logging: Logging = Logging()
 

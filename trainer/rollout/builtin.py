@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from trainer.errors import NotFiniteError
 from trainer.rollout.engine import Response, Sampling
 
 
@@ -22,7 +23,11 @@ class BuiltinEngine:
 
     @torch.inference_mode()
     def generate(self, prompts: list[list[int]], sampling: Sampling) -> list[list[Response]]:
-        """Sample `sampling.samples` responses to each prompt."""
+        """Sample `sampling.samples` responses to each prompt.
+
+        Raises:
+            NotFiniteError: the model predicts no distribution.
+        """
         was_training = self.trunk.training
         self.trunk.eval()
         try:
@@ -37,6 +42,8 @@ class BuiltinEngine:
         tokens, mask = _left_padded(prompts, device)
         cache = DynamicCache(config=self.trunk.config)
         logits = self._step(tokens, mask, cache).repeat_interleave(sampling.samples, dim=0)
+        if not logits.isfinite().all():  # drawing from such a distribution would end in an error of the device
+            raise NotFiniteError("the sampler's logits", "NaN" if logits.isnan().any() else "infinite")
         cache.batch_repeat_interleave(sampling.samples)
         mask = mask.repeat_interleave(sampling.samples, dim=0)
         count = len(prompts) * sampling.samples

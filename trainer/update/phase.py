@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from trainer.config import RunConfig
-from trainer.errors import TrainingError
 from trainer.models.joint import JointModel, Reach, Sequences
 from trainer.objectives.algorithms import ALGORITHMS
 from trainer.objectives.coefficient import Sums
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.collect import Experience
 from trainer.update.exact import exact_sums, shared_gradients
+from trainer.update.finite import check_gradients, check_losses
 from trainer.update.losses import Losses, reaches
 from trainer.update.measure import Metrics, References, ReferenceSums, add_sums, share
 from trainer.update.minibatch import MiniBatch, OldLogProbs
@@ -70,7 +70,7 @@ class Updater:
         """Make every optimiser step of the phase, yielding each one's metrics.
 
         Raises:
-            TrainingError: a loss or a gradient is not finite; the parameters are those before that step.
+            NotFiniteError: a log-prob, a loss or a gradient is not finite; the parameters are those before that optimiser step.
         """
         for epoch in range(self.config.update.epochs):
             for index in range(self.config.update.mini_batches):
@@ -95,7 +95,7 @@ class Updater:
         """One optimiser step.
 
         Raises:
-            TrainingError: a loss or a gradient is not finite; the parameters are those before the step.
+            NotFiniteError: a log-prob, a loss or a gradient is not finite; the parameters are those before the step.
         """
         pieces = list(batch.pieces(self.config.update.micro_batch_sequences))
         exact = self._exact_sums(pieces) if self.tracker.needs_exact else None
@@ -115,14 +115,16 @@ class Updater:
             used.append(lambdas)
             parts = self._losses(piece, predictions, lambdas)
             self.accelerator.backward(parts.total)
-            for name, value in share(self._losses, piece, predictions, parts).items():
+            shares = share(self._losses, piece, predictions, parts)
+            check_losses(shares.values(), self.joint, predictions, parts)
+            for name, value in shares.items():
                 metrics[name] += value
         assert sums is not None
         # Where every micro-batch has its own coefficient, their mean is what is logged.
         logged = torch.stack(used).mean(dim=0).tolist() if self.tracker.has_coefficient else None
         self.tracker.observe(sums[self._references.used], first_of_phase=first_of_phase)
         measured = self._references.metrics(sums, exact, logged)
-        return {**metrics, **measured, **self._optimise(metrics["policy/loss"])}
+        return {**metrics, **measured, **self._optimise()}
 
     def _exact_sums(self, pieces: list[MiniBatch]) -> list[Sums]:
         """c and v2 per depth from the gradients of a whole mini-batch."""
@@ -146,20 +148,17 @@ class Updater:
         used = None if sums is None else sums[self._references.used]
         return self.tracker.coefficients(used, first_of_phase=first_of_phase)
 
-    def _optimise(self, policy_loss: float) -> Metrics:
+    def _optimise(self) -> Metrics:
         """Clip trunk and heads each by itself, step, and say how large the gradients were."""
-        norms = {"policy/loss": policy_loss}
+        norms = {}
         for name, part in (("trunk", self.joint.trunk), ("head", self.joint.mtp)):
             parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
             if parameters:
-                norm = self.accelerator.clip_grad_norm_(parameters, self.config.optimizer.grad_clip)
+                # In two halves, because clipping by a norm that is NaN would spoil every gradient before one can be named.
+                norm = get_total_norm(parameter.grad for parameter in parameters if parameter.grad is not None)
                 norms[f"optim/grad_norm_{name}"] = float(norm)
-        for name, value in norms.items():
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{name} became {value} in optimiser step {self.updates + 1}; "
-                    "lower optimizer.lr or the coefficient and resume from the last checkpoint"
-                )
+                check_gradients(float(norm), self.joint)
+                clip_grads_with_norm_(parameters, self.config.optimizer.grad_clip, norm)
         lr = warm_up(self.config.optimizer.lr, self.config.optimizer.warmup_steps, self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
