@@ -47,11 +47,14 @@ def draw(run: RunDetail) -> None:
         else depths[0]
     )
     audits = audit_charts.of_depth(found, depth)
-    thinned = f", of which every {found.every}th is shown" if found.every > 1 else ""
-    count = words.plural(len(found.steps) * found.every if found.every > 1 else len(found.steps), "audit")
+    shown = words.plural(found.total, "audit")
+    if found.total > len(found.steps):
+        shown = f"{len(found.steps):,} of {shown}, evenly spread"
+    first, last = found.steps[0], found.steps[-1]
+    where = f"steps {first:,} to {last:,}" if first < last else f"step {first:,}"
     st.caption(
-        f"{'About ' if found.every > 1 else ''}{count}{thinned}, each of a step's last mini-batch, from step {found.steps[0]:,} to "
-        f"{found.steps[-1]:,}. Exact λ = λ₊ c / v2 from the gradients of policy and MTP loss over trunk, embeddings and lm_head."
+        f"{shown}, of the last mini-batch of {where}. Exact λ = λ₊ c / v2 from the gradients of policy and MTP loss over trunk, embeddings and "
+        "lm_head."
     )
     _proxies(run, audits)
     by_step = audit_charts.by_step(audits)

@@ -111,9 +111,8 @@ def _charts(run_ids: list[int], metrics: list[str], window: int) -> None:
         return
     if window:
         st.caption(f"Bold: mean over the last {words.plural(window, 'step')}. Faint: the measured values.")
-    for index, metric in enumerate(drawn):
-        if index % 2 == 0:
-            columns = st.columns(2 if len(drawn) > 1 else 1, gap="small")
+    figures = {}
+    for metric in drawn:
         lines = [
             line
             for row, dash in zip(ordered, styles, strict=True)
@@ -123,6 +122,11 @@ def _charts(run_ids: list[int], metrics: list[str], window: int) -> None:
         share = metric.startswith("eval/") or metric.endswith(("accuracy", "fraction")) or "acceptance" in metric
         figure = charts.lines(metric.replace("_at_", "@"), lines, y_format=PERCENT if share else "", height=340)
         figure.update_layout(showlegend=False, margin_t=38)
+        figures[metric] = figure
+    charts.share_steps(list(figures.values()))
+    for index, (metric, figure) in enumerate(figures.items()):
+        if index % 2 == 0:
+            columns = st.columns(2 if len(drawn) > 1 else 1, gap="small")
         with columns[index % 2].container(border=True):
             st.plotly_chart(figure, key=f"compare:{metric}", config={"displaylogo": False}, alt=f"{metric} by step")
 

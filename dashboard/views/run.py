@@ -154,9 +154,9 @@ def _tiles(latest: dict[str, reads.Point], coefficient: float | None) -> list[tu
     items = []
     if coefficient is not None:
         last = latest[_COEFFICIENT].step
-        items.append(
-            ("Coefficient", words.number(coefficient), f"mean, steps {max(1, last - reads.RECENT_STEPS + 1)} to {last}")
-        )
+        first = max(1, last - reads.RECENT_STEPS + 1)
+        of = f"mean, steps {first} to {last}" if first < last else f"step {last}"
+        items.append(("Coefficient", words.number(coefficient), of))
     for name, label, form in (
         ("reward/mean", "Reward", words.number),
         ("reward/accuracy", "Accuracy", words.percent),

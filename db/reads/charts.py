@@ -63,8 +63,8 @@ class Aligned:
     mini_batches: tuple[int, ...]
     values: Mapping[str, tuple[float, ...]]
     """By metric, one per place; NaN where the metric has none there. Metrics with no value at all are left out."""
-    every: int
-    """1, or k where only every k-th place is here."""
+    total: int
+    """How many places there are; more than here where they were thinned out."""
 
 
 def series(
@@ -118,10 +118,10 @@ def aligned(
         .subquery()
     )
     every = (numbered.c.total + max_places - 1) // max_places
-    chosen = select(numbered.c.step, numbered.c.mini_batch, every).where(
+    chosen = select(numbered.c.step, numbered.c.mini_batch, numbered.c.total).where(
         (numbered.c.total - numbered.c.number) % every == 0
     )
-    places = {(step, mini_batch): k for step, mini_batch, k in connection.execute(chosen)}
+    places = {(step, mini_batch): total for step, mini_batch, total in connection.execute(chosen)}
     # Lists in the place of a join: planners are tempted to read a metric's whole series for every place.
     steps, mini_batches = ({place[part] for place in places} for part in (0, 1))
     statement = (
@@ -141,7 +141,7 @@ def aligned(
         values={
             name: tuple(values[name].get(place, math.nan) for place in ordered) for name in names if name in values
         },
-        every=next(iter(places.values()), 1),
+        total=next(iter(places.values()), 0),
     )
 
 

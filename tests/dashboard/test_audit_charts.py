@@ -18,7 +18,7 @@ def aligned(**values):
         for name, series in values.items()
     }
     count = max(map(len, named.values()))
-    return Aligned(tuple(range(10, 10 * count + 1, 10)), (3,) * count, named, 1)
+    return Aligned(tuple(range(10, 10 * count + 1, 10)), (3,) * count, named, count)
 
 
 def audits(**values):

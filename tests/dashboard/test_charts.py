@@ -65,14 +65,14 @@ def test_an_interval_plot_keeps_order_bounds_and_sign():
 
 def test_parts_of_a_step_that_were_not_logged_took_no_time():
     parts = {"time/step_seconds": (0.4, 1.5), "time/rollout_seconds": (0.2, 0.3), "time/evaluating_seconds": (NAN, 1.0)}
-    figure = run_charts.time_figure(Aligned((1, 2), (-1, -1), parts, 1))
+    figure = run_charts.time_figure(Aligned((1, 2), (-1, -1), parts, 2))
     assert [(trace.name, trace.y) for trace in figure.data] == [("rollout", (0.2, 0.3)), ("evaluating", (0.0, 1.0))]
-    assert run_charts.time_figure(Aligned((), (), {}, 1)) is None
+    assert run_charts.time_figure(Aligned((), (), {}, 0)) is None
 
 
 def test_the_time_of_one_step_does_not_slope_into_its_neighbours():
     parts = {"time/rollout_seconds": (0.2, 0.3), "time/evaluating_seconds": (NAN, 1.0)}
-    figure = run_charts.time_figure(Aligned((1, 2), (-1, -1), parts, 1))
+    figure = run_charts.time_figure(Aligned((1, 2), (-1, -1), parts, 2))
     assert {trace.line.shape for trace in figure.data} == {"hvh"}
 
 

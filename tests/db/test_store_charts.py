@@ -149,7 +149,7 @@ def test_values_are_aligned_where_the_anchor_has_one(store, run, reader):
     )
     reader.feed(metrics(1, 1, a=1.0, y=5.0), metrics(3, 1, a="NaN"), metrics(3, a=9.0, x=9.0))
     found = _aligned(store, run, ["a", "x", "y", "z"])
-    assert (found.steps, found.mini_batches, found.every) == ((1, 3), (1, 1), 1)
+    assert (found.steps, found.mini_batches, found.total) == ((1, 3), (1, 1), 2)
     assert repr(found.values) == repr({"a": (1.0, math.nan), "x": (1.1, 3.1), "y": (5.0, math.nan)})
     of_step = _aligned(store, run, ["x"], level="step")
     assert (of_step.steps, of_step.mini_batches, of_step.values) == ((3,), (-1,), {"x": (9.0,)})
@@ -161,14 +161,14 @@ def test_the_values_of_another_run_are_not_aligned(store, run, reader):
     with reading(store) as connection:
         assert reads.aligned(connection, other, ["m"], anchor="a").steps == ()
         assert reads.aligned(connection, run, ["m"], anchor="a").values == {}
-        assert reads.aligned(connection, run, ["x"], anchor="none") == reads.Aligned((), (), {}, 1)
+        assert reads.aligned(connection, run, ["x"], anchor="none") == reads.Aligned((), (), {}, 0)
 
 
 @pytest.mark.parametrize(("count", "most", "every"), [(7, 7, 1), (8, 7, 2), (100, 7, 15), (3, 1, 3)])
 def test_too_many_places_are_thinned_out_evenly_for_all_metrics_alike(store, run, reader, count, most, every):
     reader.feed(started(), *(metrics(step, 0, a=float(step), x=-float(step)) for step in range(1, count + 1)))
     found = _aligned(store, run, ["a", "x"], max_places=most)
-    assert found.every == every
+    assert found.total == count
     assert len(found.steps) <= most
     assert found.steps == tuple(range(count, 0, -every))[::-1]
     assert found.values == {"a": tuple(map(float, found.steps)), "x": tuple(-float(step) for step in found.steps)}
