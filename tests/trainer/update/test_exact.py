@@ -7,7 +7,8 @@ import torch
 from update_phases import Phase
 
 from trainer.objectives.algorithms import ALGORITHMS, policy_loss
-from trainer.update.exact import dot, shared_gradients
+from trainer.objectives.coefficient import gain
+from trainer.update.exact import dot, exact_sums, shared_gradients
 from trainer.update.losses import Losses
 
 TEMPERATURE = 0.7
@@ -110,3 +111,34 @@ def test_the_oracle_moves_the_trunk_as_policy_does_at_the_same_coefficient(make_
     assert metrics["mtp/coefficient"] != 0
     for name, tensor in oracle.joint.state_dict().items():
         torch.testing.assert_close(tensor, policy.joint.state_dict()[name], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("lambda_plus", [0.0, 0.3, 1.0, 4.0])
+def test_on_a_quadratic_lambda_is_the_closed_form_the_best_of_all_coefficients_and_gains_what_is_predicted(lambda_plus):
+    # J(theta) = -L/2 |theta - optimum|^2 is exactly as smooth as the bound assumes; the MTP loss is another function of theta.
+    smoothness = 4.0
+    eta = 1 / (smoothness * (1 + lambda_plus))
+    theta, optimum, pull = torch.randn(3, 12, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    theta.requires_grad_()
+
+    def objective(point):
+        return -smoothness / 2 * (point - optimum).square().sum()
+
+    losses = (-objective(theta), (pull * theta).sum() + theta.square().sum() / 3)
+    g_rl, g_mtp = (torch.autograd.grad(loss, theta)[0] for loss in losses)
+    sums = exact_sums(g_rl, g_mtp)
+    chosen = sums.coefficient("ratio_of_sums", lambda_plus, 1e-12).item()
+
+    def change(coefficient):
+        start = theta.detach()
+        return (objective(start - eta * (g_rl + coefficient * g_mtp)) - objective(start - eta * g_rl)).item()
+
+    c, v2 = (g_rl * g_mtp).sum().item(), g_mtp.square().sum().item()
+    assert abs(c) > 0.1
+    assert chosen == pytest.approx((1 - smoothness * eta) / (smoothness * eta) * c / v2, abs=1e-9)
+    others = [chosen + distance for distance in torch.linspace(-3, 3, 61).tolist() if abs(distance) > 1e-6]
+    assert all(change(other) < change(chosen) for other in others)
+    for coefficient in (chosen, -chosen, 0.7, -2.0):
+        predicted = eta * gain(coefficient, float(sums.c_hat), float(sums.v2_hat), lambda_plus)
+        assert change(coefficient) == pytest.approx(predicted, abs=1e-9)
+    assert change(chosen) >= 0

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from update_phases import Phase, same
+from update_phases import REGIMES, Phase, same
 
 from trainer.models.joint import Sequences
 from trainer.objectives import calibrate
@@ -10,22 +10,6 @@ from trainer.objectives.algorithms import ALGORITHMS
 from trainer.objectives.coefficient import gain
 from trainer.rollout.collect import Experience
 from trainer.update.phase import warm_up
-
-REGIMES = {
-    "off": {"kind": "off"},
-    "detach": {"kind": "detach"},
-    "ce": {"kind": "ce", "coefficient": 0.5},
-    "policy": {"kind": "policy", "coefficient": 0.5},
-    "policy-own": {"kind": "policy", "coefficient": 0.5, "ratio": "own"},
-    "occ": {"kind": "occ"},
-    "occ-own": {"kind": "occ", "reference": "own", "ratio": "own", "clip": [0, 1]},
-    "occ-loss": {"kind": "occ", "apply_to": "loss", "estimator": "token_mean"},
-    "occ-previous": {"kind": "occ", "window": "previous", "ema": 0.5},
-    "occ-ema": {"kind": "occ", "ema": 0.5},
-    "occ-exact": {"kind": "occ", "exact_every": 2},
-    "oracle": {"kind": "oracle"},
-    "oracle-own": {"kind": "oracle", "ratio": "own", "clip": [0, 1]},
-}
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -85,6 +69,23 @@ def test_the_update_does_not_depend_on_how_a_mini_batch_is_cut(make_joint, make_
                 assert value == pytest.approx(expected[key], rel=1e-2, abs=2e-5), key
 
 
+@pytest.mark.parametrize(
+    ("name", "algorithm"), [("ce", "gspo"), ("policy", "grpo"), ("occ-own", "gspo"), ("oracle", "dapo")]
+)
+def test_one_piece_of_eight_uneven_pieces_and_eight_pieces_of_one_are_one_update(
+    make_joint, make_config, experience, name, algorithm
+):
+    results = {}
+    for size in (8, 4, 3, 1):
+        update = {"mini_batches": 1, "epochs": 2, "micro_batch_sequences": size}
+        phase = Phase(make_joint(2), make_config(REGIMES[name], algorithm, update=update))
+        phase.run(experience)
+        results[size] = phase.joint.state_dict()
+    for size in (4, 3, 1):
+        for key, tensor in results[size].items():
+            torch.testing.assert_close(tensor, results[8][key], rtol=2e-4, atol=2e-5, msg=f"{key}, pieces of {size}")
+
+
 @pytest.mark.parametrize("reference", ["main", "own"])
 def test_occ_uses_the_calibrated_coefficient_and_zero_on_the_first_mini_batch(
     make_joint, make_config, experience, reference
@@ -119,12 +120,13 @@ def test_the_coefficient_stays_inside_its_clip(make_joint, make_config, experien
     assert 0.01 <= phase.run(experience)[1]["mtp/coefficient"] <= 0.02
 
 
-def test_lambda_plus_zero_is_policy_with_coefficient_zero(make_joint, make_config, experience):
-    occ = Phase(make_joint(), make_config({"kind": "occ", "lambda_plus": 0}))
+@pytest.mark.parametrize("regime", [{"kind": "occ"}, {"kind": "occ", "exact_every": 1}, {"kind": "oracle"}])
+def test_lambda_plus_zero_is_policy_with_coefficient_zero(make_joint, make_config, experience, regime):
+    calibrated = Phase(make_joint(), make_config({**regime, "lambda_plus": 0}))
     policy = Phase(make_joint(), make_config({"kind": "policy", "coefficient": 0}))
-    occ.run(experience)
+    calibrated.run(experience)
     policy.run(experience)
-    assert same(occ.joint.state_dict(), policy.joint.state_dict())
+    assert same(calibrated.joint.state_dict(), policy.joint.state_dict())
 
 
 def test_with_head_loss_ce_the_heads_learn_as_under_detach_and_the_regime_moves_only_the_trunk(

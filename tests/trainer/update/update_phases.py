@@ -9,6 +9,22 @@ from trainer.objectives.tracker import CoefficientTracker
 from trainer.update.losses import trains_heads
 from trainer.update.phase import Updater
 
+REGIMES = {
+    "off": {"kind": "off"},
+    "detach": {"kind": "detach"},
+    "ce": {"kind": "ce", "coefficient": 0.5},
+    "policy": {"kind": "policy", "coefficient": 0.5},
+    "policy-own": {"kind": "policy", "coefficient": 0.5, "ratio": "own"},
+    "occ": {"kind": "occ"},
+    "occ-own": {"kind": "occ", "reference": "own", "ratio": "own", "clip": [0, 1]},
+    "occ-loss": {"kind": "occ", "apply_to": "loss", "estimator": "token_mean"},
+    "occ-previous": {"kind": "occ", "window": "previous", "ema": 0.5},
+    "occ-ema": {"kind": "occ", "ema": 0.5},
+    "occ-exact": {"kind": "occ", "exact_every": 2},
+    "oracle": {"kind": "oracle"},
+    "oracle-own": {"kind": "oracle", "ratio": "own", "clip": [0, 1]},
+}
+
 
 class Phase:
     """One update phase on a copy of a model."""
