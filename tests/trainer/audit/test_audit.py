@@ -17,7 +17,16 @@ from trainer.rollout.engine import Response
 from trainer.update.losses import trains_heads
 from trainer.update.phase import Updater
 
-TEMPERATURE = 1.0
+TEMPERATURE = 0.7
+
+
+@pytest.fixture
+def make_config(make_config):
+    def make(regime, **sections):
+        rollout = {"prompts_per_step": 4, "samples_per_prompt": 2, "temperature": TEMPERATURE}
+        return make_config(regime, **{"rollout": rollout, **sections})
+
+    return make
 
 
 @pytest.fixture
@@ -71,7 +80,7 @@ def loss_gradient(joint, rows, experience, old, form) -> torch.Tensor:
 
 
 def test_products_are_those_of_plain_backward_passes_on_each_half(start, make_config, experience):
-    config = make_config({"kind": "policy"}, rollout={"prompts_per_step": 4, "samples_per_prompt": 2})
+    config = make_config({"kind": "policy"})
     updater = start(config)
     old = updater.old_log_probs(experience.sequences)
     audit = Audit(updater, experience, experience)
@@ -107,6 +116,35 @@ def test_products_are_those_of_plain_backward_passes_on_each_half(start, make_co
     for half, name in ((1, "first"), (2, "second")):
         of_half = (of["rl", name] @ of["policy", name]) / (of["policy", name] @ of["policy", name])
         assert found[f"audit/coefficient_half_{half}"] == pytest.approx(of_half.item(), rel=1e-3)
+
+
+def test_an_odd_number_of_prompts_is_halved_between_prompts_and_the_halves_weigh_what_they_hold(
+    start, make_config, experience, sequences
+):
+    updater = start(make_config({"kind": "policy"}, update={"mini_batches": 1}))
+    six = slice(0, 6)
+    three_prompts = Experience(
+        ["prompt"] * 3,
+        experience.responses[six],
+        [],
+        [],
+        sequences.rows(six),
+        *[experience.advantages[six]] * 2,
+        experience.engine_log_probs[six],
+    )
+    old = updater.old_log_probs(three_prompts.sequences)
+    audit = Audit(updater, three_prompts, three_prompts)
+    joint = copy.deepcopy(updater.joint)
+    audit.before()
+    (metrics,) = updater.run(three_prompts, old)
+    found = audit.after(metrics)
+    rl, mtp = (
+        [loss_gradient(joint, rows, three_prompts, old, form) for rows in (slice(0, 2), slice(2, 6), six)]
+        for form in ("rl", "policy")
+    )
+    assert found["audit/c_cross"] == pytest.approx(((rl[0] @ mtp[1] + rl[1] @ mtp[0]) / 2).item(), rel=1e-3)
+    assert found["audit/c"] == pytest.approx((rl[2] @ mtp[2]).item(), rel=1e-3)
+    assert found["audit/v2"] == pytest.approx((mtp[2] @ mtp[2]).item(), rel=1e-3)
 
 
 def test_a_proxy_is_the_coefficient_that_occ_would_use_on_the_same_mini_batch(start, make_config, experience):
@@ -178,6 +216,23 @@ def test_the_predicted_change_under_ce_is_that_of_the_cross_entropy_form(start, 
     found, metrics = audited(start(make_config({"kind": "ce", "coefficient": 0.5}), depths=1), experience, experience)
     per_unit = gain(0.5, found["audit/ce_c_cross"], found["audit/ce_v2"])
     assert found["audit/predicted_change"] == pytest.approx(metrics["optim/lr"] * per_unit, rel=1e-5)
+
+
+def test_an_mtp_part_of_weight_zero_has_no_effect_at_all(start, make_config, experience):
+    # The step without the MTP part is then the run's own step: the same learning rate, clip and state of the optimiser.
+    optimizer = {"lr": 1e-2, "warmup_steps": 5, "weight_decay": 0.1}
+    config = make_config({"kind": "policy", "coefficient": 0.0}, mtp={"head_loss": "ce"}, optimizer=optimizer)
+    found, metrics = audited(start(config), experience, experience)
+    assert metrics["optim/lr"] == pytest.approx(4e-3)
+    assert found["audit/measured_change"] == found["audit/predicted_change"] == 0
+
+
+def test_the_predicted_change_is_per_unit_of_the_learning_rate_of_that_step(start, make_config, experience):
+    config = make_config({"kind": "policy"}, optimizer={"lr": 1e-2, "warmup_steps": 5})
+    found, metrics = audited(start(config, depths=1), experience, experience)
+    assert metrics["optim/lr"] == pytest.approx(4e-3)
+    per_unit = gain(1.0, found["audit/c_cross"], found["audit/v2"])
+    assert found["audit/predicted_change"] == pytest.approx(4e-3 * per_unit, rel=1e-5)
 
 
 @pytest.mark.parametrize("regime", ["off", "detach"])

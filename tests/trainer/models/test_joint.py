@@ -153,6 +153,35 @@ def test_a_head_that_repeats_the_main_head_is_always_accepted(make_joint, sequen
     assert accepted.sampled == pytest.approx(1)
 
 
+def test_draft_acceptance_is_that_of_the_two_heads_distributions_at_the_sampling_temperature(make_joint, sequences):
+    joint = make_joint(2)
+    sharp = joint.draft_acceptance(sequences, 0.5)
+    greedy, sampled = ([], []), ([], [])
+    hidden = joint.trunk.get_decoder()(input_ids=sequences.tokens).last_hidden_state
+    states = list(joint._mtp_hidden(hidden, sequences.tokens, "all"))
+    for row, start in enumerate(sequences.prompt_lengths.tolist()):
+        for place in range(start, start + int(sequences.mask[row].sum())):
+            main = (joint.trunk.lm_head(hidden[row, place - 1]) / 0.5).softmax(-1)
+            for k in (1, 2):
+                if place >= k + 1:
+                    draft = (joint.trunk.lm_head(states[k - 1][row, place - k - 1]) / 0.5).softmax(-1)
+                    greedy[k - 1].append(float(main.argmax() == draft.argmax()))
+                    sampled[k - 1].append(sum(min(p, q) for p, q in zip(main.tolist(), draft.tolist(), strict=True)))
+    for k, found in enumerate(sharp):
+        assert found.greedy.item() == pytest.approx(sum(greedy[k]) / len(greedy[k]))
+        assert found.sampled.item() == pytest.approx(sum(sampled[k]) / len(sampled[k]), abs=1e-5)
+
+
+def test_entropy_is_that_of_the_distribution_at_the_sampling_temperature(make_joint, sequences):
+    joint = make_joint()
+    with torch.no_grad():
+        entropy = joint(sequences, 0.7).entropy
+        logits = joint.trunk(sequences.tokens).logits / 0.7
+    row, t = 2, 0
+    expected = torch.distributions.Categorical(logits=logits[row, sequences.prompt_lengths[row] + t - 1]).entropy()
+    assert entropy[row, t].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
 def test_a_depth_joins_embedding_and_hidden_state_in_deepseeks_order(make_joint):
     head = make_joint().mtp[0]
     with torch.no_grad():

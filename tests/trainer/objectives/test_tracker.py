@@ -58,6 +58,40 @@ def test_a_fixed_coefficient_is_fixed():
     )
 
 
+@pytest.mark.parametrize("regime", [Occ, Oracle])
+def test_every_setting_of_the_ratio_reaches_the_coefficient(regime):
+    def of(c, v2, **settings):
+        tracker = CoefficientTracker(regime(**settings), 1)
+        if tracker.needs_exact:
+            tracker.take_exact(sums(c, v2))
+        return tracker.coefficients(sums(c, v2), first_of_phase=False).item()
+
+    assert of(3, 2) == pytest.approx(1.5)
+    assert of(3, 2, lambda_plus=4.0) == pytest.approx(6)
+    assert of(3, 2, eps=1.0) == pytest.approx(1)
+    assert of(0, 0.5, eps=1.0) == 0
+    assert of(3, 2, clip=[-1, 1]) == 1
+    assert of(-3, 2, clip=[-1, 1]) == -1
+    assert of(1, 2, clip=[-1, 1]) == pytest.approx(0.5)
+
+
+def test_token_mean_divides_the_sum_of_ratios_by_the_tokens():
+    part = Sums(*(torch.tensor(value, dtype=torch.float64) for value in (3.0, 2.0, 5.0, 4)))
+    tracker = CoefficientTracker(Occ(estimator="token_mean", lambda_plus=2.0), 1)
+    assert tracker.coefficients([part], first_of_phase=False).item() == pytest.approx(2.5)
+
+
+def test_every_depth_has_a_coefficient_of_its_own():
+    depths = [*sums(1, 2), *sums(-3, 2)]
+    for window in ("mini_batch", "previous", "micro_batch"):
+        tracker = CoefficientTracker(Occ(window=window), 2)
+        tracker.observe(depths, first_of_phase=False)
+        assert tracker.coefficients(depths, first_of_phase=False).tolist() == pytest.approx([0.5, -1.5])
+    oracle = CoefficientTracker(Oracle(), 2)
+    oracle.take_exact(depths)
+    assert oracle.coefficients(None, first_of_phase=True).tolist() == pytest.approx([0.5, -1.5])
+
+
 def used_exact(tracker, *mini_batches):
     """Coefficients of successive mini-batches (exact c, v2, first of its phase); c_hat and v2_hat are (100, 1) throughout."""
     result = []

@@ -6,7 +6,7 @@ import torch
 from trainer.config import Reward
 from trainer.errors import DataError
 from trainer.models.demo_base import character_tokenizer
-from trainer.rollout.collect import experience_of, pack, reward, verify
+from trainer.rollout.collect import experience_of, pack, reward, sample_responses, verify
 from trainer.rollout.engine import Response
 from trainer.rollout.prompts import Prompt, prompts_of_step, tokenize
 from trainer.tasks import Grade, Grader, Item
@@ -114,3 +114,37 @@ def test_one_token_responses_make_a_batch(make_config):
     metrics = experience.metrics()
     assert (metrics["rollout/length_mean"], metrics["rollout/length_max"]) == (1, 1)
     assert metrics["rollout/truncated_fraction"] == 0.5
+
+
+class AskedEngine:
+    """Answers every prompt with its own first token, and remembers how it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def generate(self, prompts, sampling):
+        self.asked.append(sampling)
+        return [[Response([tokens[0]], [-1.0], True)] * sampling.samples for tokens in prompts]
+
+
+def test_every_seed_step_and_round_samples_with_a_seed_of_its_own_and_repeats_it(make_config):
+    engine = AskedEngine()
+    prompts = [Prompt(item("a", "1"), [7, 8]), Prompt(item("b", "1"), [9])]
+    for _ in range(2):
+        for seed in (0, 1):
+            config = make_config().model_copy(update={"seed": seed})
+            for step in (1, 2, 11):
+                for further_round in (0, 1, 2):
+                    responses = sample_responses(engine, prompts, config, step, further_round)
+    assert [response.tokens for response in responses] == [[7], [7], [9], [9]]
+    seeds = [sampling.seed for sampling in engine.asked]
+    assert seeds[:18] == seeds[18:]
+    assert len(set(seeds)) == 18
+
+
+def test_training_samples_from_the_policy_itself_at_the_configured_temperature(make_config):
+    rollout = {"prompts_per_step": 4, "samples_per_prompt": 3, "max_response_tokens": 5, "temperature": 0.6}
+    engine = AskedEngine()
+    sample_responses(engine, [Prompt(item("a", "1"), [7])], make_config(rollout=rollout, evaluation={"top_p": 0.3}), 1)
+    [sampling] = engine.asked
+    assert (sampling.samples, sampling.max_tokens, sampling.temperature, sampling.top_p) == (3, 5, 0.6, 1.0)

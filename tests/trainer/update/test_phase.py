@@ -86,11 +86,14 @@ def test_one_piece_of_eight_uneven_pieces_and_eight_pieces_of_one_are_one_update
             torch.testing.assert_close(tensor, results[8][key], rtol=2e-4, atol=2e-5, msg=f"{key}, pieces of {size}")
 
 
-@pytest.mark.parametrize("reference", ["main", "own"])
+@pytest.mark.parametrize(
+    ("reference", "estimator"), [("main", "ratio_of_sums"), ("own", "ratio_of_sums"), ("own", "token_mean")]
+)
 def test_occ_uses_the_calibrated_coefficient_and_zero_on_the_first_mini_batch(
-    make_joint, make_config, experience, reference
+    make_joint, make_config, experience, reference, estimator
 ):
-    phase = Phase(make_joint(2), make_config({"kind": "occ", "reference": reference, "lambda_plus": 2.0}))
+    settings = {"estimator": estimator, "lambda_plus": 2.0, "eps": 1e-4}
+    phase = Phase(make_joint(2), make_config({"kind": "occ", "reference": reference, **settings}))
     old = phase.updater.old_log_probs(experience.sequences)
     steps = phase.updater.run(experience, old)
     first = next(steps)
@@ -101,18 +104,40 @@ def test_occ_uses_the_calibrated_coefficient_and_zero_on_the_first_mini_batch(
         now = phase.joint(batch, 1.0, ("all",))
     second = next(steps)
     for k, prefix in enumerate(["mtp/", "mtp/depth_2/"]):
-        expected = calibrate(
-            now.log_probs,
-            old.main[rows],
-            now.mtp[k],
-            phase.joint.depth_masks(batch)[k],
-            old_mtp_log_probs=old.mtp[k, rows],
-            reference=reference,
-            lambda_plus=2.0,
-        )
-        assert expected.coefficient != 0
-        for name, value in expected._asdict().items():
+        of = {
+            name: calibrate(
+                now.log_probs,
+                old.main[rows],
+                now.mtp[k],
+                phase.joint.depth_masks(batch)[k],
+                old_mtp_log_probs=old.mtp[k, rows],
+                reference=name,
+                **settings,
+            )
+            for name in ("main", "own")
+        }
+        assert of[reference].coefficient != 0
+        for name, value in of[reference]._asdict().items():
             assert second[prefix + name] == pytest.approx(float(value), rel=1e-5)
+        for name, calibration in of.items():
+            assert second[f"{prefix}coefficient_{name}"] == pytest.approx(calibration.coefficient.item(), rel=1e-5)
+
+
+def test_with_window_micro_batch_every_piece_has_the_coefficient_of_its_own_tokens(make_joint, make_config, experience):
+    update = {"mini_batches": 2, "micro_batch_sequences": 2}
+    phase = Phase(make_joint(), make_config({"kind": "occ", "window": "micro_batch"}, update=update))
+    old = phase.updater.old_log_probs(experience.sequences)
+    steps = phase.updater.run(experience, old)
+    next(steps)
+    of_pieces = []
+    for rows in (slice(4, 6), slice(6, 8)):
+        batch = experience.sequences.rows(rows)
+        with torch.no_grad():
+            now = phase.joint(batch, 1.0, ("all",))
+        mask = phase.joint.depth_masks(batch)[0]
+        of_pieces.append(calibrate(now.log_probs, old.main[rows], now.mtp[0], mask).coefficient.item())
+    assert of_pieces[0] != pytest.approx(of_pieces[1], rel=0.1)
+    assert next(steps)["mtp/coefficient"] == pytest.approx(sum(of_pieces) / 2, rel=1e-4)
 
 
 def test_the_coefficient_stays_inside_its_clip(make_joint, make_config, experience):
