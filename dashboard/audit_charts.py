@@ -21,6 +21,7 @@ RUNNING = 10
 """Audits that a running value is taken over."""
 
 _FEWEST_RUNNING = 5
+_WITH_MARKERS = 80  # audits
 _DEPTH = re.compile(r"depth_(\d+)/")
 _BLUE, _GOLD, _GREEN = palette.SERIES[:3]
 _NO_DEPTH = ("g_rl_squared", "g_rl_squared_cross", "predicted_change", "measured_change")
@@ -227,4 +228,4 @@ def _range(drawn: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[fl
 
 
 def _line(steps: Sequence[int], values: Sequence[float], label: str, colour: str) -> charts.Line:
-    return charts.Line(label, steps, values, colour, mode="lines+markers")
+    return charts.Line(label, steps, values, colour, mode="lines+markers" if len(steps) <= _WITH_MARKERS else "lines")

@@ -34,6 +34,11 @@ def texts(app):
     )
 
 
+def popover(app):
+    [block] = [block for block in app.get("popover") if block.proto.popover.label == "Stop"]
+    return block.proto.popover
+
+
 def in_store(look, *arguments):
     with store.reading() as connection:
         return look(connection, *arguments)
@@ -270,11 +275,15 @@ def test_an_unknown_run_is_said_in_words(full_store, open_page):
 
 def test_stop_asks_first_and_then_says_what_happens(full_store, open_page):
     app = open_page("run", run=str(full_store.runs["running"]))
+    app.session_state["stop"] = True
+    app.run()
+    assert popover(app).open
     [button] = [button for button in app.button if button.label.startswith("Stop run")]
     assert in_store(reads.get_run, full_store.runs["running"]).status == Status.RUNNING
     button.click().run()
     assert not app.exception
     assert in_store(reads.get_run, full_store.runs["running"]).status == Status.STOPPING
+    assert not popover(app).open
     assert "is stopping" in "".join(toast.value for toast in app.toast)
 
 

@@ -155,6 +155,11 @@ def test_values_are_aligned_where_the_anchor_has_one(store, run, reader):
     assert (of_step.steps, of_step.mini_batches, of_step.values) == ((3,), (-1,), {"x": (9.0,)})
 
 
+def test_a_value_beside_the_places_of_the_anchor_is_none_of_them(store, run, reader):
+    reader.feed(started(), metrics(1, 1, a=1.0), metrics(3, 0, a=3.0), metrics(1, 0, x=7.0), metrics(3, 1, x=7.0))
+    assert _aligned(store, run, ["a", "x"]).values == {"a": (1.0, 3.0)}
+
+
 def test_the_values_of_another_run_are_not_aligned(store, run, reader):
     other, _ = _fill(store, _noise(5), _noise(5, seed=1))
     reader.feed(started(), metrics(1, 0, a=1.0, x=1.0), metrics(2, 0, a=2.0, x=2.0))
