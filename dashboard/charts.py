@@ -6,6 +6,7 @@ SVG (`go.Scatter`): browsers allow only a handful of WebGL canvases per page. `u
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,7 @@ HEIGHT = 270
 MUTED = "#8A8794"
 _FIFTH = 0.2
 _MANY = 100  # dots
+_ONE_ROW = 3  # entries of a legend
 _MARKER = 0.015  # of the axis
 _LABELS, _TITLE = 50, 20  # pixels beside an axis
 
@@ -81,7 +83,7 @@ def lines(
         _draw_clip(
             figure, clip, highest=max((value for line in data for value in line.y if value == value), default=0.0)
         )
-    _dress(figure, _with_note(title, note), height=height, legend=sum(line.in_legend for line in data) > 1)
+    _dress(figure, _with_note(title, note), height=height, legend=sum(line.in_legend for line in data))
     figure.update_xaxes(title="step", rangemode="tozero")
     figure.update_yaxes(
         title=y_title or None,
@@ -112,7 +114,7 @@ def stacked(title: str, data: Sequence[Line], *, y_title: str, height: int = HEI
                 hovertemplate="%{y:.3g} s",
             )
         )
-    _dress(figure, title, height=height, legend=len(data) > 1)
+    _dress(figure, title, height=height, legend=len(data))
     figure.update_xaxes(title="step")
     figure.update_yaxes(title=y_title, rangemode="tozero")
     return figure
@@ -130,7 +132,7 @@ def scatter(title: str, dots: Dots, *, x_title: str, y_title: str, diagonal: boo
             hovertemplate="step %{customdata}: (%{x:.3g}, %{y:.3g})<extra></extra>",
         )
     )
-    _dress(figure, title, height=HEIGHT, legend=False)
+    _dress(figure, title, height=HEIGHT, legend=0)
     # Ranges of their own: lines would otherwise widen the axes and press the dots together.
     x_range, y_range = _padded(dots.x), _padded(dots.y)
     faint = {"color": MUTED, "width": 1}
@@ -182,7 +184,7 @@ def intervals(title: str, rows: Sequence[Row], *, difference: bool = False) -> g
                 hovertemplate=f"%{{x:{sign}.1%}}, interval {row.low:{sign}.1%} to {row.high:{sign}.1%}<extra></extra>",
             )
         )
-    _dress(figure, title, height=100 + 42 * len(rows), legend=False)
+    _dress(figure, title, height=100 + 42 * len(rows), legend=0)
     if difference:
         figure.add_vline(x=0, line={"color": MUTED, "width": 1, "dash": "dot"})
     figure.update_layout(hovermode="closest")
@@ -291,7 +293,9 @@ def _translucent(colour: str, alpha: float) -> str:
     return f"rgba({red}, {green}, {blue}, {alpha})"
 
 
-def _dress(figure: go.Figure, title: str, *, height: int, legend: bool) -> None:
+def _dress(figure: go.Figure, title: str, *, height: int, legend: int) -> None:
+    """What all charts share; with more than one entry there is a legend, with room for as many rows as it has on a narrow screen."""
+    rows = 0 if legend < 2 else 1 if legend <= _ONE_ROW else math.ceil(legend / 2)
     figure.update_layout(
         title={
             "text": title,
@@ -304,11 +308,11 @@ def _dress(figure: go.Figure, title: str, *, height: int, legend: bool) -> None:
             "pad": {"t": 6},
         },
         height=height,
-        margin={"l": 8, "r": 8, "t": 58 if legend else 38, "b": 8},
+        margin={"l": 8, "r": 8, "t": 38 + 20 * rows, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="x unified",
-        showlegend=legend,
+        showlegend=rows > 0,
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": None},
         uirevision="kept",
     )

@@ -171,4 +171,4 @@ def time_figure(parts: Aligned) -> go.Figure | None:
         for index, name in enumerate(sorted(parts.values.keys() - {STEP_SECONDS}))
     ]
     data.sort(key=lambda line: line.y.count(0.0))
-    return charts.stacked(TIME_TITLE, data, y_title="s") if data else None
+    return charts.stacked(TIME_TITLE, data, y_title="s", height=340) if data else None

@@ -76,6 +76,14 @@ def test_the_time_of_one_step_does_not_slope_into_its_neighbours():
     assert {trace.line.shape for trace in figure.data} == {"hvh"}
 
 
+def test_a_long_legend_has_room_below_the_title():
+    def top(entries):
+        data = [Line(f"part {index}", [1, 2], [1.0, 2.0], "#000000") for index in range(entries)]
+        return charts.stacked("t", data, y_title="s").layout.margin.t
+
+    assert [top(entries) for entries in (1, 2, 3, 7)] == [38, 58, 58, 118]
+
+
 def test_charts_over_steps_share_their_axis_whatever_each_has_on_it():
     short, long = (charts.lines("t", [Line("a", [0, last], [1.0, 2.0], "#000000")]) for last in (60, 100))
     charts.share_steps([short, long, charts.lines("empty", [])])
