@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from dashboard import forms
+from dashboard import forms, words
 
 Problems = Mapping[str, Sequence[str]]
 
@@ -75,7 +75,7 @@ def draw(field: forms.Field, problems: Problems) -> None:
 def refuse(messages: Sequence[str]) -> None:
     """Say below a widget why its value is refused."""
     for message in messages:
-        st.markdown(f":red[:material/error:] :red[{_literal(message)}]", width="stretch")
+        st.markdown(f":red[:material/error:] :red[{words.literal(message)}]", width="stretch")
 
 
 def _is_long(field: forms.Field) -> bool:
@@ -93,15 +93,3 @@ def _label(field: forms.Field) -> str:
     if field.path == "data.path":
         return "File"
     return _NAMES.get(name, field.label)
-
-
-def _literal(text: str) -> str:
-    """Text with the characters escaped that Markdown would read, but for commands between backticks."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:
-        return _escaped(text)
-    return "`".join(part if index % 2 else _escaped(part) for index, part in enumerate(parts))
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"\\{character}" if character in r"\`*_{}[]()#+-.!|$<>:~" else character for character in text)

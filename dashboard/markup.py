@@ -31,6 +31,8 @@ STYLE = """<style>
   vertical-align: bottom; text-decoration-color: color-mix(in srgb, currentColor 30%, transparent); text-underline-offset: 3px; }
 .m-table a:hover, .m-table a:focus-visible { text-decoration-color: currentColor; }
 .m-sub { font-size: 0.8rem; opacity: 0.68; }
+.m-alarm { font-size: 0.8rem; }
+.m-note { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; max-width: 26rem; overflow-wrap: break-word; }
 .m-mark { display: inline-flex; align-items: center; gap: 0.45em; white-space: nowrap; }
 .m-dot, .m-square { flex: none; width: 0.62em; height: 0.62em; background: var(--m); border-radius: 50%; }
 .m-square { border-radius: 2px; width: 0.7em; height: 0.7em; }
@@ -88,9 +90,9 @@ def link(label: str, address: str, *, sub: str = "") -> str:
 
 
 def status(name: str, *, note: str = "", live: bool = False) -> str:
-    """A status with its dot; `note` (the reason) on a second line."""
+    """A status with its dot; `note` (the reason) below it, its first three lines, and all of it on hovering."""
     dot = f'<i class="m-dot{" m-live" if live else ""}" style="--m:{palette.status_colour(name)}"></i>'
-    below = f'<div class="m-sub">{escape(note)}</div>' if note else ""
+    below = f'<div class="m-sub m-note" title="{escape(note)}">{escape(note)}</div>' if note else ""
     return f'<span class="m-mark">{dot}{escape(name)}</span>{below}'
 
 
@@ -141,6 +143,17 @@ def grade(correct: bool, why: str) -> str:
     colour = palette.STATUSES["running" if correct else "failed"]
     return (
         f'<span class="m-mark"><b style="color:{colour}">{mark}</b>{word}</span><div class="m-sub">{escape(why)}</div>'
+    )
+
+
+def alarms(names: Sequence[str]) -> str:
+    """Which alarms are on, or how many, with a dot; nothing where there are none."""
+    if not names:
+        return ""
+    said = names[0] if len(names) == 1 else f"{len(names)} alarms"
+    dot = f'<i class="m-dot" style="--m:{palette.STATUSES["stopping"]}"></i>'
+    return (
+        f'<div class="m-alarm" title="{escape("; ".join(names))}"><span class="m-mark">{dot}{escape(said)}</span></div>'
     )
 
 

@@ -1,4 +1,4 @@
-"""Numbers, times and statuses as a person reads them: sensible digits, units, no false precision."""
+"""Numbers, times and texts as a person reads them: sensible digits, units, no false precision."""
 
 from __future__ import annotations
 
@@ -63,3 +63,20 @@ def time_left(*, step: int, total: int, from_step: int, elapsed: float) -> float
     """Seconds until `total`, from the pace since `from_step` (loading and evaluations counted); None before the first step."""
     done = step - from_step
     return None if done <= 0 or elapsed <= 0 else elapsed / done * max(total - step, 0)
+
+
+def alarm(name: str) -> str:
+    """The name of an alarm: 'Acceptance collapse, depth 2' for acceptance_collapse/depth_2."""
+    return name.replace("/", ", ").replace("_", " ").capitalize()
+
+
+def literal(text: str) -> str:
+    """Text with the characters escaped that Markdown would read, but for commands between backticks."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return _escaped(text)
+    return "`".join(part if index % 2 else _escaped(part) for index, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{character}" if character in r"\`*_{}[]()#+-.!|$<>:~" else character for character in text)

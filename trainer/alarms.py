@@ -89,12 +89,12 @@ class Watch:
         if self._against[check.name] < check.steps:
             return None
         self._against[check.name] = 0
-        since = step - check.steps + 1
+        since, numbers = step - check.steps + 1, f"{check.numbers} in step {step}"
         if is_on:
             del self._on[check.name]
-            return Notice("info", check.name, f"over since step {since}: {check.condition} ({check.numbers})")
+            return Notice("info", check.name, f"over since step {since}: {check.condition} ({numbers})")
         self._on[check.name] = since
-        message = f"{check.condition} since step {since} ({check.numbers}). {check.advice}"
+        message = f"{check.condition} since step {since} ({numbers}). {check.advice}"
         return Notice("warning", check.name, message)
 
     def _checks(self, metrics: Metrics, mini_batches: Sequence[Metrics]) -> Iterator[_Check]:
@@ -124,8 +124,8 @@ class Watch:
             name=name,
             holds=value < fraction * mean,
             steps=self._config.alarms.steps,
-            condition=f"{metric} below {fraction:.0%} of its mean over the first {FIRST_STEPS} steps",
-            numbers=f"now {value:.3g}, then {mean:.3g}",
+            condition=f"{metric} below {100 * fraction:g} % of its mean over the first {FIRST_STEPS} steps",
+            numbers=f"{value:.3g} against {mean:.3g}",
             advice=advice,
         )
 
@@ -178,7 +178,7 @@ def _at_clip(name: str, metric: str, mini_batches: Sequence[Metrics], config: Ru
         holds=all(math.isclose(value, low) or math.isclose(value, high) for value in values),
         steps=config.alarms.coefficient_steps,
         condition=f"{metric} on a bound of regime.clip [{low:g}, {high:g}] in every mini-batch",
-        numbers=f"now {', '.join(f'{value:.3g}' for value in values)}",
+        numbers=", ".join(f"{value:.3g}" for value in values),
         advice="The clip decides, not the calibration: this is a fixed coefficient. To let it be measured, widen regime.clip"
         f"{', average with regime.ema, such as 0.9,' if _may_average(regime) else ''} "
         "or make mini-batches larger (rollout.prompts_per_step up, update.mini_batches down).",
@@ -201,8 +201,8 @@ def _zero_variance(metrics: Metrics, config: RunConfig) -> Iterator[_Check]:
         name="zero_variance",
         holds=share > limit,
         steps=config.alarms.steps,
-        condition=f"reward/zero_variance_fraction above {limit:.0%}",
-        numbers=f"now {share:.0%}, accuracy {accuracy:.0%}",
+        condition=f"reward/zero_variance_fraction above {100 * limit:g} %",
+        numbers=f"{100 * share:.0f} %, accuracy {100 * accuracy:.0f} %",
         advice=f"Prompts whose responses all get the same reward teach nothing. Take {other} problems, raise "
         "rollout.samples_per_prompt, or replace such prompts with rollout.dynamic_sampling_rounds.",
     )

@@ -10,7 +10,7 @@ import streamlit as st
 from backend import runs as service
 from dashboard import audit_tab, liveness, markup, navigation, palette, run_tabs, store, words
 from db import reads
-from db.reads import RunDetail
+from db.reads import AlarmRow, RunDetail
 from db.statuses import ENDED, Status
 from trainer.errors import MtprlError
 
@@ -104,6 +104,7 @@ def _header(run_id: int, drawn_for: str) -> None:
         latest = reads.latest(connection, run_id)
         position = reads.queue_position(connection, run_id) if run.status == Status.QUEUED else None
         alive = service.workers_alive(connection)
+        alarms = reads.alarms_on(connection, [run_id]).get(run_id, [])
     if run.status != drawn_for:
         st.rerun()
     shown = liveness.shown_status(run.status, run.heartbeat_at, now)
@@ -133,8 +134,20 @@ def _header(run_id: int, drawn_for: str) -> None:
             icon=":material/heart_broken:",
         )
     if run.status == Status.FAILED:
-        st.error(run.reason or "It failed without a word; see the log.", icon=":material/error:")
+        reason = run.reason or "It failed without a word; see the log."
+        st.error(words.literal(reason), icon=":material/error:")
+    for alarm in alarms:
+        _alarm(alarm, run.status)
     st.html(markup.tiles(_tiles(latest, run.coefficient)))
+
+
+def _alarm(alarm: AlarmRow, status: Status) -> None:
+    """What looks wrong, since when, and what to try. The error that ended a run is its reason already."""
+    said = f"**{words.literal(words.alarm(alarm.name))}.** {words.literal(alarm.message)}"
+    if alarm.severity == "warning":
+        st.warning(said, icon=":material/warning:")
+    elif status != Status.FAILED:
+        st.error(said, icon=":material/error:")
 
 
 def _remaining(run: RunDetail, now: float) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
 from backend.runs import workers_alive
 from dashboard import liveness, markup, navigation, palette, store, words
 from db import reads
-from db.reads import RunRow
+from db.reads import AlarmRow, RunRow
 from db.statuses import Status
 
 _ALL = "All experiments"
@@ -61,12 +61,13 @@ def _table(experiment: str | None, status: Status | None) -> None:
     now = time.time()
     with store.reading() as connection:
         rows = reads.list_runs(connection, experiment=experiment, status=status, limit=_LIMIT)
+        alarms = reads.alarms_on(connection, [row.id for row in rows])
         counts, alive = reads.status_counts(connection), workers_alive(connection)
     _queue_line(counts, alive)
     if not rows:
         st.info("No run matches these filters.", icon=":material/filter_alt_off:")
         return
-    st.html(markup.table(_COLUMNS, [_cells(row, now) for row in rows], label="Runs"))
+    st.html(markup.table(_COLUMNS, [_cells(row, alarms.get(row.id, ()), now) for row in rows], label="Runs"))
     if len(rows) > 1:
         compared = ",".join(str(row.id) for row in rows[:_COMPARED])
         st.page_link(
@@ -87,14 +88,15 @@ def _queue_line(counts: Mapping[Status, int], alive: int) -> None:
         st.caption(line)
 
 
-def _cells(row: RunRow, now: float) -> list[str]:
+def _cells(row: RunRow, alarms: Sequence[AlarmRow], now: float) -> list[str]:
     shown = liveness.shown_status(row.status, row.heartbeat_at, now)
     live = shown in (Status.RUNNING, Status.STARTING, Status.STOPPING)
     detail = " · ".join([row.experiment, row.preset or row.algorithm, f"seed {row.seed}"])
     started_until = (row.ended_at or now) - row.started_at if row.started_at else None
     return [
         markup.link(f"{row.id} · {row.name}", f"run?run={row.id}", sub=detail),
-        markup.status(shown, note=liveness.note(row.status, row.reason, row.stage, row.heartbeat_at, now), live=live),
+        markup.status(shown, note=liveness.note(row.status, row.reason, row.stage, row.heartbeat_at, now), live=live)
+        + markup.alarms([words.alarm(alarm.name) for alarm in alarms if alarm.severity == "warning"]),
         markup.regime(row.regime),
         markup.progress(row.step, row.total_steps, palette.regime_colour(row.regime)),
         words.number(row.latest.get("reward/mean")),

@@ -4,6 +4,7 @@ Every function works in the caller's transaction, opened with `db.engine.reading
 """
 
 from db.reads.activity import RunEvent, WorkerRow, run_events, workers
+from db.reads.alarms import AlarmRow, alarms_on
 from db.reads.charts import Aligned, Series, aligned, series
 from db.reads.evaluations import EvaluationRow, evaluations
 from db.reads.metrics import Average, ExportRow, Point, export_rows, latest, metric_list, mini_batch_mean
@@ -24,6 +25,7 @@ from db.reads.samples import CompletionRow, completion_steps, completions_at
 
 __all__ = [
     "RECENT_STEPS",
+    "AlarmRow",
     "Aligned",
     "AttemptRow",
     "Average",
@@ -37,6 +39,7 @@ __all__ = [
     "RunRow",
     "Series",
     "WorkerRow",
+    "alarms_on",
     "aligned",
     "completion_steps",
     "completions_at",

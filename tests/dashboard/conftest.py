@@ -58,7 +58,7 @@ def _filled(tmp_path_factory):
             ),
             "lost": synthetic.add_run(connection, home, "demo/policy", status=Status.RUNNING, done=5, silent=95, **few),
             "running": synthetic.add_run(
-                connection, home, "demo/policy", status=Status.RUNNING, done=6, silent=FOREVER, **few
+                connection, home, "demo/policy", status=Status.RUNNING, done=6, silent=FOREVER, **_alarmed(few)
             ),
             "queued": synthetic.add_run(connection, home, "demo/ce", status=Status.QUEUED, **few),
         }
@@ -94,6 +94,11 @@ def open_page():
 def _audited(settings: dict[str, Any], every: int, *, depths: int = 1) -> dict[str, Any]:
     changes = {**settings["changes"], "audit.every": every, "model.mtp_depths": depths}
     return {**settings, "changes": changes}
+
+
+def _alarmed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same with thresholds so strict that the third step raises an alarm."""
+    return {**settings, "changes": {**settings["changes"], "alarms.zero_variance_share": 0.001, "alarms.steps": 3}}
 
 
 def _use(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from db import claims, ingest, runs, workers
 from db.statuses import Status
+from trainer.alarms import Watch
 from trainer.config import RunConfig, dump, parse, resolve
 from trainer.events import MemorySink
 from trainer.presets import presets
@@ -107,7 +108,7 @@ def make_base(home: Path) -> None:
 def events(config: RunConfig, done: int, *, started: float, finished: bool) -> MemorySink:
     """What a trainer would have written after `done` steps."""
     sink, rng = MemorySink(), random.Random(f"{config.regime.kind}{config.seed}")
-    steps, per_step = config.steps, config.updates_per_step
+    steps, per_step, watch = config.steps, config.updates_per_step, Watch(config)
     sink.emit(
         "attempt_started",
         step=0,
@@ -123,6 +124,9 @@ def events(config: RunConfig, done: int, *, started: float, finished: bool) -> M
         accuracy = _accuracy(config, step, rng)
         if step:
             _step(sink, config, step, per_step, accuracy, rng)
+            *mini_batches, whole = [event["values"] for event in sink.events[-per_step - 1 :]]
+            for notice in watch.observe(step, whole, mini_batches):
+                sink.emit("alarm", step=step, **notice._asdict())
         if step and config.audit.every and step % config.audit.every == 0:
             _audit(sink, config, step, rng)
         if step % config.evaluation.every == 0 or step == steps:

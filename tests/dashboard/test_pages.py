@@ -13,7 +13,8 @@ import synthetic
 from backend import store
 from backend.controls import matched_control
 from dashboard import audit_charts, forms, run_tabs, words
-from db import reads
+from db import claims, reads
+from db.runs import log_event
 from db.statuses import Status
 from trainer.config import parse, resolve
 from trainer.presets import presets
@@ -285,6 +286,35 @@ def test_stop_asks_first_and_then_says_what_happens(full_store, open_page):
     assert in_store(reads.get_run, full_store.runs["running"]).status == Status.STOPPING
     assert not popover(app).open
     assert "is stopping" in "".join(toast.value for toast in app.toast)
+
+
+def test_an_alarm_that_is_on_stands_at_the_top_of_the_run_in_words_and_marks_it_in_the_list(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["running"]))
+    [warning] = [str(box.value).replace("\\", "") for box in app.warning]
+    assert warning.startswith("**Zero variance.** reward/zero_variance_fraction above 0.1 % since step 1 (")
+    assert "rollout.dynamic_sampling_rounds" in warning
+    assert not open_page("run", run=str(full_store.runs["occ"])).warning
+    rows = html(open_page("runs")).split("<tr>")
+    assert [f'run={full_store.runs["running"]}"' in row for row in rows if "Zero variance" in row] == [True]
+
+
+def test_the_error_that_ended_a_run_is_told_once_and_is_gone_after_a_resume(full_store, open_page):
+    run = full_store.runs["lost"]
+
+    def tell(attempt, type, message="", severity="info", step=5):
+        with store.writing() as connection:
+            log_event(connection, run, attempt, step, type, message, severity, now=1.0)
+
+    said = "policy loss became NaN in step 5"
+    tell(1, "alarm", f"not_finite: {said}", "error")
+    [error] = open_page("run", run=str(run)).error
+    assert "Not finite" in error.value
+    with store.writing() as connection:
+        claims.finish(connection, run_id=run, attempt=1, status=Status.FAILED, reason=said, exit_code=1, now=2.0)
+    [error] = open_page("run", run=str(run)).error
+    assert error.value == said
+    tell(2, "attempt_started", "resumed after step 4", step=4)
+    assert "Not finite" not in texts(open_page("run", run=str(run)))
 
 
 def test_an_ended_run_offers_no_stop_and_says_why_it_failed(full_store, open_page):

@@ -88,5 +88,23 @@ def test_markup_escapes_what_comes_from_data():
         markup.log(evil),
         markup.grade(True, evil),
         markup.event(evil, "error"),
+        markup.alarms([evil]),
     ):
         assert "<script" not in piece
+
+
+def test_an_alarm_is_named_in_words():
+    assert words.alarm("entropy_collapse") == "Entropy collapse"
+    assert words.alarm("acceptance_collapse/depth_2") == "Acceptance collapse, depth 2"
+
+
+def test_a_text_means_in_markdown_what_it_says():
+    assert words.literal("clip [0, 1] *now*") == r"clip \[0, 1\] \*now\*"
+    assert words.literal("run `mtprl up`.") == r"run `mtprl up`\."
+
+
+def test_alarms_of_a_listed_run_are_named_or_counted():
+    assert markup.alarms([]) == ""
+    assert ">Entropy collapse<" in markup.alarms(["Entropy collapse"])
+    assert ">2 alarms<" in markup.alarms(["Entropy collapse", "<b>"])
+    assert "<b>" not in markup.alarms(["<b>"])

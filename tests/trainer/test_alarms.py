@@ -74,13 +74,13 @@ def test_entropy_is_compared_with_the_mean_of_the_first_five_steps_and_the_messa
         assert watch.observe(step, healthy(policy__entropy=entropy), []) == []
     [notice] = watch.observe(7, healthy(policy__entropy=1.4), [])
     assert notice.message.startswith(
-        "policy/entropy below 50% of its mean over the first 5 steps since step 6 (now 1.4, then 3). "
+        "policy/entropy below 50 % of its mean over the first 5 steps since step 6 (1.4 against 3 in step 7). "
     )
     assert "optimizer.lr" in notice.message
     watch.observe(8, healthy(policy__entropy=2.0), [])
     [notice] = watch.observe(9, healthy(policy__entropy=2.0), [])
     assert notice.message == (
-        "over since step 8: policy/entropy below 50% of its mean over the first 5 steps (now 2, then 3)"
+        "over since step 8: policy/entropy below 50 % of its mean over the first 5 steps (2 against 3 in step 9)"
     )
 
 

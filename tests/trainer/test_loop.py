@@ -156,7 +156,7 @@ def test_an_audited_run_is_the_same_run_bit_for_bit(config, tmp_path, regime):
 
 
 def test_an_audit_without_enough_other_prompts_is_refused_in_words(config, tmp_path):
-    with pytest.raises(DataError, match="audit.prompts: 5 prompts .* the training data have 8 and a step takes 4"):
+    with pytest.raises(DataError, match=r"audit\.prompts: 5 prompts .* the training data have 8 and a step takes 4"):
         run(parse({**config.model_dump(), "audit": {"every": 2, "prompts": 5}}), tmp_path / "run")
 
 
@@ -298,7 +298,7 @@ def test_alarms_are_told_once_when_they_begin(config, tmp_path):
     told = [event for event in sink.events if event["type"] == "alarm"]
     assert [(event["step"], event["severity"], event["name"]) for event in told] == [(3, "warning", "zero_variance")]
     assert told[0]["message"].startswith(
-        "reward/zero_variance_fraction above 90% since step 1 (now 100%, accuracy 0%)."
+        "reward/zero_variance_fraction above 90 % since step 1 (100 %, accuracy 0 % in step 3)."
     )
 
 
