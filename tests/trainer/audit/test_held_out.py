@@ -26,7 +26,9 @@ class AskedEngine:
 def draw(make_config):
     """(step, seed) -> the prompts used by the step, what was sampled, and how."""
     tokenizer = character_tokenizer()
-    items = [Item(id=str(n), problem=f"{n}+1=", answer="1", prompt=f"{n}+1=") for n in range(12)]
+    items = [
+        Item(id=str(n), problem=f"{n}+1=", answer="1", prompt=f"{n}+1=") for n in range(9)
+    ]  # 4 of them used, so that 5 are left
     prompts = tokenize(items, tokenizer, 16, "data").kept
     rollout = {"prompts_per_step": 4, "samples_per_prompt": 2, "max_response_tokens": 16, "temperature": 0.6}
     config = make_config(rollout=rollout, evaluation={"top_p": 0.3}, audit={"every": 1, "prompts": 5})

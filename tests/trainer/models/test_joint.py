@@ -5,9 +5,10 @@ import torch
 
 from trainer.models.joint import Sequences
 from trainer.models.log_probs import acceptance, token_log_probs
+from trainer.models.mtp import MtpDepth
 
 
-def depth_log_prob_by_hand(joint, tokens: list[int], place: int, k: int, temperature: float = 1.0) -> float:
+def depth_log_prob_by_hand(joint, tokens: list[int], place: int, k: int, temperature: float = 1.0) -> torch.Tensor:
     """log-prob of the token at `place` from depth k, on this one sequence, straight from the definition.
 
     Depth k joins the previous depth's state at i with the embedding of x_{i+k}, and its state at i predicts x_{i+k+1}.
@@ -29,7 +30,7 @@ def depth_log_prob_by_hand(joint, tokens: list[int], place: int, k: int, tempera
         )
     state = joint.mtp[k - 1].norm(hidden[0, place - k - 1])
     logits = joint.trunk.lm_head(state) / temperature
-    return logits.log_softmax(-1)[tokens[place]].item()
+    return logits.log_softmax(-1)[tokens[place]]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -49,7 +50,7 @@ def test_depth_k_predicts_the_same_token_as_the_main_head(make_joint, sequences,
             for k in range(1, 4):
                 assert bool(masks[k - 1, row, t]) == (place >= k + 1)
                 if place >= k + 1:
-                    by_hand = depth_log_prob_by_hand(joint, tokens, place, k, temperature)
+                    by_hand = depth_log_prob_by_hand(joint, tokens, place, k, temperature).item()
                     assert out.mtp[k - 1, row, t].item() == pytest.approx(by_hand, abs=1e-5)
                     checked += 1
     assert checked > 60
@@ -85,6 +86,37 @@ def test_gradients_go_where_the_reach_says_and_nowhere_else(make_joint, sequence
             for name, parameter in part.named_parameters()
         }
         assert all(value == expected for value in reached.values()), reached
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_gradients_of_every_depth_are_those_of_the_definition(make_joint, tied):
+    # Through the embeddings of tokens ahead, and through the depths before, too.
+    joint = make_joint(3, tied=tied)
+    tokens, prompt = [3, 9, 14, 5, 20, 7], 2
+    sequence = Sequences(torch.tensor([tokens]), torch.tensor([prompt]), torch.ones(1, len(tokens) - prompt).bool())
+    predicted = [(place, k) for k in (1, 2, 3) for place in range(max(prompt, k + 1), len(tokens))]
+    sum(k * depth_log_prob_by_hand(joint, tokens, place, k) for place, k in predicted).backward()
+    expected = {name: parameter.grad.clone() for name, parameter in joint.named_parameters()}
+    for reach, parts in (("all", ("trunk", "mtp")), ("trunk", ("trunk",)), ("heads", ("mtp",))):
+        joint.zero_grad()
+        weights = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+        (weights * joint(sequence, 1.0, (reach,)).mtp).sum().backward()
+        for name, parameter in joint.named_parameters():
+            if name.startswith(parts):
+                torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-3, atol=1e-5, msg=f"{reach}: {name}")
+
+
+def test_a_new_depth_starts_from_the_last_block_and_sees_the_hidden_state(make_joint):
+    decoder = make_joint().trunk.get_decoder()
+    head = MtpDepth(decoder)
+    for_embedding, for_hidden = head.eh_proj.weight[:, :16], head.eh_proj.weight[:, 16:]
+    assert 0 < for_embedding.abs().max() < 0.2
+    assert (for_hidden - torch.eye(16)).abs().max() < 0.2
+    assert all(
+        torch.equal(own, of_trunk)
+        for own, of_trunk in zip(head.block.parameters(), decoder.layers[-1].parameters(), strict=True)
+    )
+    assert torch.equal(head.norm.weight, decoder.norm.weight)
 
 
 def test_the_trunk_gets_the_same_gradient_whether_or_not_the_heads_get_theirs(make_joint, sequences):

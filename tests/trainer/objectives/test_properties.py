@@ -1,5 +1,7 @@
 """What must hold of the objectives whatever the numbers: padding, splitting, signs, degenerate batches."""
 
+import math
+
 import pytest
 import torch
 
@@ -101,6 +103,13 @@ def test_dual_clip_bounds_the_loss_of_bad_answers():
     assert gradient == 0
 
 
+def test_gspo_bounds_the_log_ratio_of_a_sequence_so_that_nothing_overflows():
+    old, mask = torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
+    loss, gradient = loss_and_gradient("gspo", torch.tensor([[300.0, 100.0]]), old, -torch.ones(1), mask)
+    assert loss.item() == pytest.approx(math.exp(10), rel=1e-5)
+    assert not gradient.any()
+
+
 def test_unknown_algorithm_and_wrong_shapes_are_refused_in_words(batch):
     new, old, advantages, mask = batch
     with pytest.raises(ValueError, match="'ppo' is not known; choose one of dapo, grpo, gspo"):
@@ -115,6 +124,12 @@ def test_equal_rewards_and_groups_of_one_get_exactly_zero():
     rewards = torch.tensor([0.7, 0.7, 0.7, -1.0, 0.1, 0.1])
     advantages = group_advantages(rewards, torch.tensor([4, 4, 4, 9, 2, 2]))
     assert torch.equal(advantages, torch.zeros(6))
+
+
+def test_rounding_in_the_mean_of_equal_rewards_is_no_advantage():
+    rewards = torch.full((3,), 0.1, dtype=torch.float64)
+    assert (rewards.sum() / 3).item() != 0.1
+    assert torch.equal(group_advantages(rewards, torch.zeros(3, dtype=torch.long)), torch.zeros(3).double())
 
 
 def test_group_ids_need_not_be_sorted_or_of_one_size():

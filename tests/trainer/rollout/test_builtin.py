@@ -29,6 +29,26 @@ def test_log_probs_are_those_of_the_model_without_cache_or_padding(engine):
             assert response.log_probs == pytest.approx(expected, abs=1e-4)
 
 
+def test_log_probs_under_top_p_are_those_of_the_whole_distribution(engine):
+    [[response]] = engine.generate([PROMPTS[0]], sampling(samples=1, max_tokens=1, temperature=0.8, top_p=0.3))
+    log_probs = (engine.trunk(torch.tensor([PROMPTS[0]])).logits[0, -1] / 0.8).log_softmax(-1)
+    assert response.log_probs == pytest.approx([log_probs[response.tokens[0]].item()], abs=1e-4)
+
+
+def test_every_row_counts_its_places_from_its_own_first_token(engine):
+    # Rotary embeddings see differences of places alone, so that no log-prob would tell.
+    seen = []
+    decoder = engine.trunk.get_decoder()
+    hook = decoder.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
+    )
+    engine.generate(PROMPTS, sampling(samples=1, max_tokens=2))
+    hook.remove()
+    for row, prompt in enumerate(PROMPTS):
+        assert seen[0][row, -len(prompt) :].tolist() == list(range(len(prompt)))
+        assert seen[1][row].tolist() == [len(prompt)]
+
+
 def test_responses_end_at_the_end_token_or_the_limit(engine):
     for group in engine.generate(PROMPTS, sampling(samples=32)):
         for response in group:

@@ -1,6 +1,7 @@
 """Whole update phases against the same phases written out by hand: every loss token by token, every gradient by itself.
 
-Temperature, both gradient clips, two depths and two mini-batches are in all of them, so that whatever is left out somewhere moves a parameter.
+Temperature, both gradient clips, two depths and two mini-batches are in all of them, so that whatever is left out somewhere moves a
+parameter or a metric.
 """
 
 import copy
@@ -11,7 +12,7 @@ import pytest
 import torch
 from update_phases import Phase, same
 
-TEMPERATURE, DEPTHS, GRAD_CLIP, LR = 0.7, 2, 0.05, 1.0
+TEMPERATURE, DEPTHS, GRAD_CLIP, LR, HEAD_SCALE = 0.7, 2, 0.05, 1.0, 3.0
 CLIPS = {"dapo": (0.2, 0.28), "grpo": (0.2, 0.2), "gspo": (3e-4, 4e-4)}
 CASES = [
     ("dapo", {"kind": "off"}, "regime"),
@@ -123,7 +124,8 @@ def by_hand(joint, algorithm, regime, head_loss, experience):
                 weighed += mtp_policy([value * advantage for advantage in advantages]) / DEPTHS
             else:
                 weighed += value * mtp_policy(advantages) / DEPTHS
-        detached = sum(cross_entropy(out.mtp[k], masks[k]) for k in range(DEPTHS)) / DEPTHS
+        per_depth = [cross_entropy(out.mtp[k], masks[k]) for k in range(DEPTHS)]
+        detached = HEAD_SCALE * sum(per_depth) / DEPTHS
         of_heads = {"regime": detached if kind == "detach" else weighed, "ce": detached, "none": 0.0}[head_loss]
         moves = [(trunk, gradient(main + weighed, trunk)), (heads, gradient(of_heads, heads))]
         for parameters, gradients in moves:

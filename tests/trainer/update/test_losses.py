@@ -69,6 +69,15 @@ def test_cross_entropy_is_the_mean_over_depths_of_the_mean_over_tokens(make_conf
     assert detach.regime == 0
 
 
+def test_nan_in_a_depths_padding_changes_no_loss(make_config, batch, predictions):
+    spoiled = torch.where(batch.depth_masks, predictions.mtp, torch.nan)
+    assert spoiled.isnan().any()
+    nan = predictions._replace(mtp_log_probs=dict.fromkeys(predictions.mtp_log_probs, spoiled))
+    for regime in ({"kind": "ce"}, {"kind": "detach"}, {"kind": "policy"}):
+        losses = Losses(make_config(regime))
+        assert losses(batch, nan, COEFFICIENTS) == losses(batch, predictions, COEFFICIENTS)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "setting"),
     [
