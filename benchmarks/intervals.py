@@ -51,6 +51,40 @@ def mean(values: Sequence[float], level: float = 0.95) -> Mean:
     return Mean(value, student_quantile(level, n - 1) * error, student_p(value / error, n - 1), n)
 
 
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A ratio of two means over the same seeds, with Fieller's interval: infinite where the denominator may be 0."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float], level: float = 0.95) -> Ratio:
+    """Sum over sum, pair by pair one seed's; all ratios r for which the mean of numerator - r denominator may be 0 (Fieller, Journal
+    of the Royal Statistical Society B 16, 1954).
+
+    Raises:
+        ValueError: no pairs, or sequences of different lengths.
+    """
+    if not numerators or len(numerators) != len(denominators):
+        raise ValueError(
+            f"a ratio needs pairs; there are {len(numerators)} numerators and {len(denominators)} denominators"
+        )
+    n, top, bottom = len(numerators), fmean(numerators), fmean(denominators)
+    value = top / bottom if bottom else float("nan")
+    if n < 2:
+        return Ratio(value, float("nan"), float("nan"), n)
+    (tt, tb), (_, bb) = np.cov(numerators, denominators) / n * student_quantile(level, n - 1) ** 2
+    # The ends solve (top - r bottom)^2 = tt - 2 r tb + r^2 bb.
+    square, middle, constant = bottom**2 - bb, top * bottom - tb, top**2 - tt
+    if square <= 0:
+        return Ratio(value, float("-inf"), float("inf"), n)
+    half = sqrt(max(0.0, middle**2 - square * constant))
+    return Ratio(value, float(middle - half) / float(square), float(middle + half) / float(square), n)
+
+
 def student_p(t: float, freedom: int) -> float:
     """Probability that Student's t with `freedom` degrees is further from 0 than `t`; the integral of `student_quantile`, read backwards."""
     angle = np.linspace(0, np.pi / 2, 40_001)

@@ -21,6 +21,8 @@ from trainer.errors import ConfigError
 
 BASES = tuple(TASKS)
 ALGORITHMS = ("dapo", "gspo")
+SEEDS = 5
+"""Of every arm in the main block, counted from 0."""
 SWEEP_SEEDS = (1000, 1001)
 """Apart from the seeds that are reported: a rate chosen on them would flatter detach."""
 SWEEP_LRS = (5e-5, 1e-4, 2e-4, 4e-4)

@@ -2,15 +2,18 @@
 
     python -m benchmarks.regimes run [--minutes M] [--workers 2] [--seeds 5] [--out DIR]
     python -m benchmarks.regimes timing [--out DIR]
+    python -m benchmarks.regimes report [--out DIR]
 
 `run` goes on where an earlier one was ended: results are lines of DIR/runs.jsonl, and a run that has one is not made again.
-`timing` measures seconds per update side by side, on a machine with nothing else to do.
+`timing` measures seconds per update side by side, on a machine with nothing else to do. `report` writes docs/results/regimes.md from the runs that
+are kept beside it; with --out it first takes over what DIR has.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import signal
 import subprocess
@@ -25,9 +28,10 @@ from typing import Any
 import torch
 
 import trainer
-from benchmarks import plan
+from benchmarks import plan, report
 from benchmarks.bases import make_base
 from benchmarks.plan import Job
+from benchmarks.records import FOLDER, refresh
 from benchmarks.timing import write
 from benchmarks.workers import Results, run_all
 
@@ -42,12 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = commands.add_parser("run", help="make the runs that have no result yet")
     run.add_argument("--minutes", type=float, default=float("inf"), help="start no run after this time")
     run.add_argument("--workers", type=int, default=2, help="runs at a time, one processor core each")
-    run.add_argument("--seeds", type=int, default=5, help="seeds of every arm")
+    run.add_argument("--seeds", type=int, default=plan.SEEDS, help="seeds of every arm")
     run.add_argument("--out", type=Path, default=OUT, help="folder of base models and results")
     run.set_defaults(command=lambda given: run_command(given.out, given.minutes, given.workers, given.seeds))
     timing = commands.add_parser("timing", help="seconds per update of the arms, side by side")
     timing.add_argument("--out", type=Path, default=OUT, help="folder of base models and results")
     timing.set_defaults(command=lambda given: timing_command(given.out))
+    written = commands.add_parser("report", help="write docs/results/regimes.md")
+    written.add_argument("--out", type=Path, help="folder of base models and results, to take the runs from first")
+    written.set_defaults(command=lambda given: report_command(given.out))
     given = parser.parse_args(arguments)
     given.command(given)
 
@@ -82,7 +89,14 @@ def timing_command(out: Path) -> None:
     torch.set_num_threads(1)
     for base in plan.BASES:
         make_base(out, base)
-    print(write(out).read_text(), end="")
+    print(write(out, {**_about(), "load": os.getloadavg()[0]}).read_text(), end="")
+
+
+def report_command(out: Path | None, folder: Path = FOLDER) -> None:
+    """Write the report, of fresh runs where `out` is given."""
+    if out is not None:
+        refresh(out, folder)
+    print(report.write(folder))
 
 
 class Progress:
@@ -105,10 +119,17 @@ class Progress:
 
 
 def _note(out: Path) -> None:
-    """Which code ran when, and on what."""
+    about = _about()
+    print(json.dumps(about), flush=True)
+    with (out / "attempts.jsonl").open("a") as file:
+        file.write(json.dumps(about) + "\n")
+
+
+def _about() -> dict[str, Any]:
+    """Which code runs when, and on what."""
     root = Path(trainer.__file__).parents[1]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
-    about = {
+    return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip(),
         "code": str(root),
@@ -116,9 +137,6 @@ def _note(out: Path) -> None:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-    print(json.dumps(about), flush=True)
-    with (out / "attempts.jsonl").open("a") as file:
-        file.write(json.dumps(about) + "\n")
 
 
 def _end(number: int, frame: FrameType | None) -> None:

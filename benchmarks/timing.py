@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from benchmarks.plan import ARMS, Job
+from benchmarks.plan import ALGORITHMS, ARMS, Job
 from trainer.events import STEP_LEVEL, MemorySink
 from trainer.loop import Training, collect, learn, prepare
 from trainer.tasks import Grader
@@ -56,9 +57,9 @@ def _update_seconds(sink: MemorySink, run: Training) -> Iterator[float]:
             yield value / run.config.updates_per_step
 
 
-def write(out: Path) -> Path:
-    """Measure both algorithms on one base and keep the result in `timing.json`."""
+def write(out: Path, about: Mapping[str, Any]) -> Path:
+    """Measure both algorithms on one base and keep the result in `timing.json`, with what is known of code and machine."""
     path = out / "timing.json"
-    found = {algorithm: measure(out, algorithm=algorithm) for algorithm in ("dapo", "gspo")}
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    found = {algorithm: measure(out, algorithm=algorithm) for algorithm in ALGORITHMS}
+    path.write_text(json.dumps({"about": about, "updates": found}, indent=1) + "\n")
     return path
