@@ -94,7 +94,9 @@ def run_lines(run: RunDetail) -> Table:
         "folder": escape(run.folder),
         **({"events": torn_in_words(torn)} if torn else {}),
         **{name: number(value) for name, value in sorted(run.latest.items())},
-        **({"coefficient": f"{number(run.coefficient)}, mean of the last steps"} if run.coefficient is not None else {}),
+        **(
+            {"coefficient": f"{number(run.coefficient)}, mean of the last steps"} if run.coefficient is not None else {}
+        ),
     }
     for name, value in facts.items():
         table.add_row(name, value)

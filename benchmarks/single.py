@@ -15,10 +15,11 @@ from trainer.config import Evaluation, RunConfig
 from trainer.errors import TrainingError
 from trainer.evaluation.evaluate import evaluate
 from trainer.events import STEP_LEVEL, MemorySink
-from trainer.loop import Training, collect, learn, prepare
+from trainer.loop import collect, learn
 from trainer.rollout.prompts import tokenize
 from trainer.seeds import derive
 from trainer.tasks import Grader, load
+from trainer.training import Training, prepare
 
 MEASURE_EVERY = 5
 """Steps between measurements of the exact accuracy."""

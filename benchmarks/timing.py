@@ -11,8 +11,9 @@ from typing import Any
 
 from benchmarks.plan import ALGORITHMS, ARMS, Job
 from trainer.events import STEP_LEVEL, MemorySink
-from trainer.loop import Training, collect, learn, prepare
+from trainer.loop import collect, learn
 from trainer.tasks import Grader
+from trainer.training import Training, prepare
 
 ROUNDS, WARM_UP = 12, 2
 """Steps of every arm; the first few, in which memory is still being laid out, do not count."""

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from trainer.config import RunConfig, dump, load
+from trainer.config import RunConfig, dump, load, read_yaml, resolve
+from trainer.config.continuing import check_continues
 from trainer.errors import MtprlError, TrainingError
 from trainer.events import JsonlSink
 from trainer.narration import NarratingSink
@@ -51,6 +52,7 @@ def main() -> int:
         config = load(arguments.config)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with only_writer(arguments.output):
+            keep_config(config, arguments.output)
             return run(config, arguments.output, JsonlSink(arguments.output, arguments.attempt))
     except (MtprlError, OSError) as error:
         print(error, file=sys.stderr)
@@ -74,11 +76,23 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
+def keep_config(config: RunConfig, folder: Path) -> None:
+    """Write the configuration into the run folder, all of it or nothing, so that it is there whatever becomes of the process.
+
+    Raises:
+        ConfigError: the folder holds a run that cannot go on with this configuration.
+    """
+    kept = folder / "config.yaml"
+    if kept.exists() and check_continues(resolve(read_yaml(kept)), config, str(kept)) == config:
+        return
+    partial = kept.with_name(".config.yaml.partial")
+    partial.write_text(dump(config), encoding="utf-8")
+    partial.replace(kept)
+
+
 def run(config: RunConfig, folder: Path, sink: JsonlSink) -> int:
     """Train, and say in a last event how it ended."""
     stop = StopRequest()
-    if not (folder / "config.yaml").exists():
-        (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
     try:
         from trainer.loop import train  # imports torch: late, so that a refused configuration answers at once
 

@@ -1,30 +1,51 @@
-"""Checkpoints: model, heads, optimiser and coefficient after a step, written aside and moved into place.
+"""Checkpoints: model, heads, optimiser and coefficient after a step, written aside, sealed and moved into place.
 
-    <run folder>/checkpoints/step-000040/model/      what load_joint reads
-    <run folder>/checkpoints/step-000040/state.pt    optimiser state, updates made, the coefficient's sums
+    <run folder>/checkpoints/step-000040/model/          what load_joint reads
+    <run folder>/checkpoints/step-000040/state.pt        optimiser state, updates made, the state of every further part
+    <run folder>/checkpoints/step-000040/about.json      step, configuration, held-out accuracy
+    <run folder>/checkpoints/step-000040/manifest.json   size and SHA-256 of every other file (trainer.manifest)
+
+What does not agree with its manifest is never loaded. Nothing is removed before what takes its place is on the disk, so that
+a process that is killed, at whatever moment, leaves the checkpoints it had, or those and the new one. Folders whose name begins with
+a dot are being written or removed; the next start clears those that were left.
 
 Everything random is derived from seed and step (trainer.seeds), so that no generator state needs to be kept.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import pickle
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from safetensors import SafetensorError
-from torch.optim import Optimizer
 from transformers import PreTrainedTokenizerBase
 
+from trainer.config import RunConfig
 from trainer.errors import ModelError
+from trainer.manifest import flaw, seal, to_disk
 from trainer.models.joint import JointModel
 from trainer.models.storage import save_joint
 from trainer.update.phase import Updater
 
-_NAME = re.compile(r"step-(\d{6,})")
+FOLDER = "checkpoints"
+_NAME = re.compile(r"step-\d{6,}")
+
+
+class Part(Protocol):
+    """Something that a resumed run needs as it was."""
+
+    def state(self) -> Any:
+        """What a checkpoint keeps: plain numbers, texts, lists, mappings and tensors."""
+
+    def restore(self, state: Any) -> None:
+        """Continue from `state()`."""
 
 
 class StoredCheckpoint(NamedTuple):
@@ -32,6 +53,10 @@ class StoredCheckpoint(NamedTuple):
 
     step: int
     path: Path
+    config: dict[str, Any]
+    """The run's configuration when it was saved."""
+    accuracy: float | None
+    """Held-out accuracy at that step, 0 to 1, mean over the benchmarks; None: not evaluated at it."""
 
     @property
     def model(self) -> Path:
@@ -39,51 +64,112 @@ class StoredCheckpoint(NamedTuple):
         return self.path / "model"
 
 
-def stored(folder: Path) -> list[StoredCheckpoint]:
-    """The complete checkpoints of a run folder, oldest first."""
-    found = [
-        StoredCheckpoint(int(match[1]), path)
-        for path in (folder / "checkpoints").glob("step-*")
-        if (match := _NAME.fullmatch(path.name))
-    ]
-    return sorted(found)
+class BrokenCheckpoint(NamedTuple):
+    """A checkpoint that must not be loaded."""
+
+    path: Path
+    flaw: str
+    """What is wrong with it, in words."""
 
 
-def save(
-    folder: Path, step: int, joint: JointModel, tokenizer: PreTrainedTokenizerBase, updater: Updater, *, keep: int
-) -> Path:
-    """Write the checkpoint of a step and remove all but the newest `keep`.
+class Checkpoints:
+    """The checkpoints of a run folder, which has one writer. Broken ones are left alone."""
 
-    Raises:
-        ModelError: the disk is full or cannot be written; what was there before is untouched.
-    """
-    final = folder / "checkpoints" / f"step-{step:06d}"
-    partial = final.with_name(f".{final.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_joint(joint, tokenizer, partial / "model")
-        torch.save(_state(updater), partial / "state.pt")
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-    except (OSError, RuntimeError, SafetensorError) as error:  # a full disk comes as any of these, by who was writing
-        shutil.rmtree(partial, ignore_errors=True)
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{final}: the checkpoint cannot be written ({reason}); free disk space") from error
-    for old in stored(folder)[:-keep]:
-        shutil.rmtree(old.path, ignore_errors=True)
-    return final
+    def __init__(self, folder: Path, config: RunConfig):
+        """Clear what a killed process left half-written or half-removed, and read and verify all the others."""
+        self._folder = folder / FOLDER
+        self._config = config
+        self.good: list[StoredCheckpoint] = []
+        """Oldest first."""
+        self.broken: list[BrokenCheckpoint] = []
+        for leftover in self._folder.glob(".step-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        named = [path for path in self._folder.glob("step-*") if _NAME.fullmatch(path.name)]
+        for path in sorted(named, key=lambda path: (len(path.name), path.name)):
+            found = _inspect(path)
+            if isinstance(found, StoredCheckpoint):
+                self.good.append(found)
+            else:
+                self.broken.append(found)
+
+    @property
+    def newest(self) -> StoredCheckpoint | None:
+        """The one to resume from."""
+        return self.good[-1] if self.good else None
+
+    @property
+    def best(self) -> StoredCheckpoint | None:
+        """The one with the highest held-out accuracy by the configured evaluation, of equals the newest."""
+        wanted = _asked(self._config.model_dump(mode="json"))
+        rated = [one for one in self.good if one.accuracy is not None and _asked(one.config) == wanted]
+        return max(rated, key=lambda one: (one.accuracy, one.step), default=None)
+
+    def save(
+        self,
+        step: int,
+        accuracy: float | None,
+        joint: JointModel,
+        tokenizer: PreTrainedTokenizerBase,
+        updater: Updater,
+        parts: Mapping[str, Part],
+    ) -> StoredCheckpoint:
+        """Write the checkpoint of a step; then remove all good ones but the newest `checkpoint.keep` and the best.
+
+        Args:
+            step: later than that of every good checkpoint. A broken one of this step is replaced.
+            accuracy: held-out accuracy at this step; None: not evaluated at it.
+            joint: the model with its heads.
+            tokenizer: saved beside the model.
+            updater: its optimiser and schedule are saved.
+            parts: whatever else has a state, by name.
+
+        Raises:
+            ModelError: the disk is full or cannot be written; the good ones are untouched.
+        """
+        assert self.newest is None or self.newest.step < step, "a good checkpoint would be away for a moment"
+        final = self._folder / _name(step)
+        partial = final.with_name(f".{final.name}.partial")
+        config = self._config.model_dump(mode="json")
+        about = {"step": step, "accuracy": accuracy, "config": config}
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            save_joint(joint, tokenizer, partial / "model")
+            torch.save(_state(updater, parts), partial / "state.pt")
+            (partial / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            seal(partial)
+            if final.exists():
+                _remove(final)
+            partial.rename(final)
+            to_disk(self._folder)
+            to_disk(self._folder.parent)
+        except (
+            OSError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:  # a full disk comes as any of these, by who was writing
+            shutil.rmtree(partial, ignore_errors=True)
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{final}: the checkpoint cannot be written ({reason}); free disk space") from error
+        saved = StoredCheckpoint(step, final, config, accuracy)
+        self.good.append(saved)
+        kept = [*self.good[-self._config.checkpoint.keep :], self.best]
+        for old in [one for one in self.good if one not in kept]:
+            self.good.remove(old)
+            with contextlib.suppress(OSError):  # one folder too many is no reason to stop training
+                _remove(old.path)
+        return saved
 
 
-def restore(checkpoint: StoredCheckpoint, updater: Updater) -> None:
-    """Put optimiser, schedule and coefficient back where the checkpoint left them; the model is loaded from `model`.
+def restore(checkpoint: StoredCheckpoint, updater: Updater, parts: Mapping[str, Part]) -> None:
+    """Put optimiser, schedule and `parts` back where the checkpoint left them; the model is loaded from `model`.
 
     Raises:
         ModelError: the state cannot be read.
     """
     try:
         state = torch.load(checkpoint.path / "state.pt", map_location="cpu", weights_only=True)
-        _put_back(state, updater)
+        _put_back(state, updater, parts)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
@@ -91,16 +177,47 @@ def restore(checkpoint: StoredCheckpoint, updater: Updater) -> None:
         ) from error
 
 
-def _put_back(state: dict[str, Any], updater: Updater) -> None:
-    optimizer: Optimizer = updater.optimizer
-    optimizer.load_state_dict(state["optimizer"])
-    updater.updates = state["updates"]
-    updater.tracker.restore(state["coefficient"])
-
-
-def _state(updater: Updater) -> dict[str, Any]:
+def _state(updater: Updater, parts: Mapping[str, Part]) -> dict[str, Any]:
     return {
         "optimizer": updater.optimizer.state_dict(),
         "updates": updater.updates,
-        "coefficient": updater.tracker.state(),
+        "parts": {name: part.state() for name, part in parts.items()},
     }
+
+
+def _put_back(state: dict[str, Any], updater: Updater, parts: Mapping[str, Part]) -> None:
+    updater.optimizer.load_state_dict(state["optimizer"])
+    updater.updates = state["updates"]
+    for name, part in parts.items():
+        part.restore(state["parts"][name])
+
+
+def _name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def _inspect(path: Path) -> StoredCheckpoint | BrokenCheckpoint:
+    """Read every byte of a checkpoint and say what it is."""
+    wrong = flaw(path)
+    if wrong:
+        return BrokenCheckpoint(path, wrong)
+    try:
+        about = json.loads((path / "about.json").read_bytes())
+        found = StoredCheckpoint(about["step"], path, about["config"], about["accuracy"])
+        name = _name(found.step)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return BrokenCheckpoint(path, f"about.json is not one of this program's ({error!r})")
+    return found if path.name == name else BrokenCheckpoint(path, f"it is {name} under another name")
+
+
+def _asked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What an evaluation asks: accuracies are comparable where it is the same."""
+    return {name: value for name, value in config["evaluation"].items() if name != "every"}
+
+
+def _remove(path: Path) -> None:
+    """Take a checkpoint away, under another name first: killed half-way, it must not pass for a broken one."""
+    aside = path.with_name(f".{path.name}.removed")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)

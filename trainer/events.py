@@ -10,7 +10,7 @@ epoch). JSON has no NaN or infinity: such values stand as the strings "NaN", "In
     completions       items: [{prompt_id, sample, problem, answer, completion, reward, advantage, correct, extracted, reason,
                       tokens, truncated}]
     evaluation        benchmark, samples, temperature, top_p, items: [{id, outcomes: [0 or 1 per sample]}]
-    checkpoint        path, relative to the run folder
+    checkpoint        path, relative to the run folder; where the step was evaluated, best: is it the best that is kept
     alarm             severity: warning | info (a warning of this name is over) | error, name, message
     ended             outcome: finished | stopped | failed, message
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from trainer.config import RunConfig, parse
+from trainer.models.demo_base import character_tokenizer
 from trainer.models.joint import JointModel, Sequences
 from trainer.models.mtp import MtpDepth
+from trainer.models.storage import save_joint
+from trainer.tasks.addition import draw_pairs, write_problems
 
 VOCABULARY = 24
 
@@ -77,3 +81,34 @@ def make_config() -> Callable[..., RunConfig]:
         return parse({**values, **sections})
 
     return make
+
+
+@pytest.fixture
+def tiny_run(make_joint: Callable[..., JointModel], tmp_path: Path) -> RunConfig:
+    """A whole run of a random model: 6 steps, an evaluation every 2, a checkpoint every 3; everything it needs lies in tmp_path."""
+    tokenizer = character_tokenizer()
+    save_joint(make_joint(2, vocabulary=len(tokenizer)), tokenizer, tmp_path / "base")
+    pairs = draw_pairs(12, 0)
+    write_problems(tmp_path / "train.jsonl", pairs[:8])
+    write_problems(tmp_path / "test.jsonl", pairs[8:])
+    return parse(
+        {
+            "steps": 6,
+            "model": {"path": str(tmp_path / "base"), "mtp_depths": 2},
+            "regime": {"kind": "occ", "reference": "own", "window": "previous", "ema": 0.5},
+            "mtp": {"head_loss": "ce"},
+            "data": {"kind": "jsonl", "path": str(tmp_path / "train.jsonl")},
+            "rollout": {"prompts_per_step": 4, "samples_per_prompt": 3, "max_response_tokens": 10},
+            # Random text is never right: the length punishment is what makes rewards differ.
+            "reward": {"overlong_buffer": 9},
+            "update": {"mini_batches": 2, "micro_batch_sequences": 4},
+            "optimizer": {"lr": 1e-2, "warmup_steps": 3},
+            "evaluation": {
+                "benchmarks": [{"name": "held-out", "data": {"kind": "jsonl", "path": str(tmp_path / "test.jsonl")}}],
+                "every": 2,
+                "samples": 2,
+            },
+            "checkpoint": {"every": 3, "keep": 1},
+            "logging": {"completions_every": 2, "completions_prompts": 2},
+        }
+    )

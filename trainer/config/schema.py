@@ -375,7 +375,8 @@ class Checkpoint(Section):
     every: Positive = 50
     """Steps between checkpoints; the last step is always saved."""
     keep: Positive = 2
-    """How many to keep."""
+    """How many of the newest to keep. The one with the best held-out accuracy is kept, too: the mean over the benchmarks, among the
+    checkpoints of steps that were evaluated, of equals the newest."""
 
 
 class Logging(Section):

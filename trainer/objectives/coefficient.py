@@ -60,7 +60,7 @@ def calibration_sums(d_rl: Tensor, d_mtp: Tensor, mask: Tensor, eps: float) -> S
     d_mtp = torch.where(counted, d_mtp.detach().double(), 0.0)
     product = d_rl * d_mtp
     square = d_mtp.square()
-    return Sums(product.sum(), square.sum(), (product / (square + eps)).sum(), counted.sum())
+    return Sums(product.sum(), square.sum(), (product / (square + eps)).sum(), counted.sum(dtype=torch.float64))
 
 
 def calibrate(

@@ -1,0 +1,549 @@
+"""Checkpoints: what is never loaded, what is kept, what a kill leaves, and which configuration may go on from one."""
+
+import errno
+import itertools
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from db.batches import parse as parse_events
+from trainer import manifest
+from trainer.__main__ import keep_config
+from trainer.checkpoint import Checkpoints, restore
+from trainer.config import dump, load, parse
+from trainer.errors import ConfigError, ModelError
+from trainer.events import MemorySink
+from trainer.loop import evaluate_now, save, train
+from trainer.manifest import MANIFEST, flaw, seal, to_disk
+from trainer.objectives.coefficient import calibration_sums
+from trainer.objectives.tracker import CoefficientTracker
+from trainer.rollout.engine import Response
+from trainer.tasks import Grader
+from trainer.tasks.addition import write_problems
+from trainer.training import Training, prepare
+
+
+@pytest.fixture
+def config(tiny_run):
+    return tiny_run
+
+
+def changed(config, **sections):
+    """The configuration with some settings of its sections replaced, validated anew."""
+    values = config.model_dump(mode="json")
+    for name, value in sections.items():
+        values[name] = {**values[name], **value} if isinstance(value, dict) else value
+    return parse(values)
+
+
+def begin(config, folder, sink=None) -> Training:
+    folder.mkdir(exist_ok=True)
+    with Grader() as grader:
+        return prepare(config, folder, sink or MemorySink(), grader)
+
+
+def save_at(run: Training, step: int, accuracy: float | None = None) -> dict:
+    """Save as the loop does after a step; the `checkpoint` event."""
+    run.step, run.accuracy = step, accuracy
+    save(run)
+    return run.sink.events[-1]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def steps(checkpoints: Checkpoints) -> list[int]:
+    return [checkpoint.step for checkpoint in checkpoints.good]
+
+
+def flip_a_bit(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+# --- a folder that can tell whether it is whole ----------------------------------------------------------------
+
+
+@pytest.fixture
+def sealed(tmp_path) -> Path:
+    folder = tmp_path / "sealed"
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "weights").write_bytes(bytes(range(256)))
+    (folder / "state").write_bytes(b"state")
+    (folder / "empty").write_bytes(b"")
+    seal(folder)
+    return folder
+
+
+def test_a_sealed_folder_is_whole(sealed):
+    assert flaw(sealed) is None
+    shutil.copytree(sealed, sealed.with_name("copy"))
+    assert flaw(sealed.with_name("copy")) is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: flip_a_bit(folder / "model" / "weights"), "model/weights was changed"),
+        (lambda folder: cut(folder / "model" / "weights"), "model/weights has 128 bytes instead of 256"),
+        (lambda folder: (folder / "empty").write_bytes(b"x"), "empty has 1 bytes instead of 0"),
+        (lambda folder: (folder / "empty").unlink(), "empty is missing"),
+        (
+            lambda folder: (folder / "model" / "adapter_config.json").touch(),
+            "model/adapter_config.json does not belong",
+        ),
+        (lambda folder: (folder / MANIFEST).unlink(), "it has no manifest.json, so it was not completed"),
+        (lambda folder: cut(folder / MANIFEST), "manifest.json cannot be read"),
+        (lambda folder: (folder / MANIFEST).write_bytes(b"\xff{}"), "manifest.json cannot be read"),
+        (lambda folder: (folder / MANIFEST).write_text("[" * 100_000), "manifest.json cannot be read"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), "manifest.json holds no list of files"),
+        (lambda folder: (folder / MANIFEST).write_text("{}"), "empty does not belong to it"),
+        (
+            lambda folder: (folder / "state").unlink() or (folder / "state").symlink_to("/nowhere"),
+            "state cannot be read",
+        ),
+    ],
+)
+def test_damage_is_named(sealed, damage, words):
+    damage(sealed)
+    assert flaw(sealed).startswith(words)
+
+
+def test_no_bit_of_the_manifest_itself_can_change_what_it_says(sealed):
+    file = sealed / MANIFEST
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        # A line break that became another kind of white space says the same.
+        assert flaw(sealed) is not None or json.loads(file.read_bytes()) == json.loads(whole)
+
+
+def test_only_a_folder_may_be_one_that_cannot_be_forced_to_the_disk(tmp_path, monkeypatch):
+    to_disk(Path("/proc"))  # refuses with EINVAL, as some network file systems do
+    with pytest.raises(OSError, match="No such file"):
+        to_disk(tmp_path / "absent")
+
+    def failing(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(manifest.os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        to_disk(tmp_path)
+
+
+def test_everything_is_on_the_disk_before_the_checkpoint_has_its_name(config, tmp_path, monkeypatch):
+    run = begin(config, tmp_path / "run")
+    happened: list[tuple[str, Path]] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noted_fsync(descriptor: int) -> None:
+        happened.append(("fsync", Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
+        fsync(descriptor)
+
+    def noted_rename(source: Path, target: Path) -> None:
+        happened.append(("rename", Path(target)))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "rename", noted_rename)
+    save_at(run, 3)
+    final = tmp_path / "run" / "checkpoints" / "step-000003"
+    named = happened.index(("rename", final))
+    before = {path for what, path in happened[:named] if what == "fsync"}
+    partial = final.with_name(".step-000003.partial")
+    assert before == {partial, *(partial / path.relative_to(final) for path in final.rglob("*"))}
+    assert happened[named + 1 :] == [("fsync", final.parent), ("fsync", final.parent.parent)]
+
+
+# --- resuming from what is there -------------------------------------------------------------------------------
+
+
+def rename_to_another_step(checkpoint: Path) -> None:
+    checkpoint.rename(checkpoint.with_name("step-000005"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "where", "words"),
+    [
+        (
+            lambda path: cut(path / "model" / "model.safetensors"),
+            "step-000004",
+            r"model/model\.safetensors has \d+ bytes",
+        ),
+        (
+            lambda path: flip_a_bit(path / "model" / "mtp.safetensors"),
+            "step-000004",
+            r"model/mtp\.safetensors was changed",
+        ),
+        (lambda path: flip_a_bit(path / "state.pt"), "step-000004", "state.pt was changed"),
+        (lambda path: (path / MANIFEST).unlink(), "step-000004", "it has no manifest.json"),
+        (rename_to_another_step, "step-000005", "it is step-000004 under another name"),
+        (lambda path: (path / "about.json").unlink() or seal(path), "step-000004", "about.json is not one of this"),
+    ],
+    ids=["truncated", "bit-flipped model", "bit-flipped state", "never completed", "renamed", "foreign"],
+)
+def test_a_broken_checkpoint_is_skipped_with_an_alarm_and_saving_its_step_replaces_it(
+    config, tmp_path, damage, where, words
+):
+    folder = tmp_path / "run"
+    run = begin(changed(config, checkpoint={"keep": 2}), folder)
+    for step in (2, 4):
+        save_at(run, step)
+    damage(folder / "checkpoints" / "step-000004")
+
+    sink = MemorySink(attempt=2)
+    run = begin(run.config, folder, sink)
+    assert run.step == 2
+    assert [event["type"] for event in sink.events] == ["attempt_started", "alarm", "stage"]
+    assert sink.events[0]["resumed_from"] == 2
+    alarm = sink.events[1]
+    assert (alarm["severity"], alarm["name"]) == ("warning", "checkpoint_broken")
+    assert alarm["message"].startswith(f"{folder / 'checkpoints' / where} is broken: ")
+    assert alarm["message"].endswith(
+        "Training goes on from the checkpoint of step 2; remove the folder once you have looked at it"
+    )
+    assert re.search(words, alarm["message"])
+
+    save_at(run, 3)  # the broken one is newer, and is not counted
+    assert steps(run.checkpoints) == [2, 3]
+    assert names(folder) == ["step-000002", "step-000003", where]
+    save_at(run, int(where[-6:]))
+    assert names(folder) == ["step-000003", where]
+    assert flaw(folder / "checkpoints" / where) is None
+    assert steps(Checkpoints(folder, run.config)) == [3, int(where[-6:])]
+
+
+def test_a_run_that_falls_back_ends_as_if_nothing_had_been_broken(config, tmp_path):
+    config = changed(config, checkpoint={"every": 2, "keep": 2})
+    train(config, tmp_path / "whole", MemorySink())
+    stops = iter([False, False, False, True])
+    train(config, tmp_path / "parts", MemorySink(), lambda: next(stops))
+    flip_a_bit(tmp_path / "parts" / "checkpoints" / "step-000004" / "model" / "model.safetensors")
+    sink = MemorySink(attempt=2)
+    train(config, tmp_path / "parts", sink)
+    assert sink.events[0]["resumed_from"] == 2
+    assert [event["step"] for event in sink.events if event["type"] == "evaluation"] == [4, 6]  # that of 2 was made
+    assert flaws(tmp_path / "whole") == flaws(tmp_path / "parts") == [None, None]
+    for step in ("step-000004", "step-000006"):
+        first, second = ((tmp_path / name / "checkpoints" / step / MANIFEST).read_text() for name in ("whole", "parts"))
+        assert first == second
+
+
+def flaws(folder: Path) -> list[str | None]:
+    return [flaw(path) for path in sorted((folder / "checkpoints").iterdir())]
+
+
+def test_without_a_good_checkpoint_training_starts_from_the_base_model(config, tmp_path):
+    folder = tmp_path / "run"
+    save_at(begin(config, folder), 4)
+    flip_a_bit(folder / "checkpoints" / "step-000004" / "state.pt")
+    sink = MemorySink()
+    run = begin(config, folder, sink)
+    assert run.step == 0
+    assert sink.events[0]["resumed_from"] is None
+    assert "Training goes on from the base model" in sink.events[1]["message"]
+    assert names(folder) == ["step-000004"]
+
+
+def test_what_a_killed_save_left_is_removed_at_the_next_start(config, tmp_path):
+    folder = tmp_path / "run"
+    for name in (".step-000004.partial", ".step-000002.removed"):
+        (folder / "checkpoints" / name / "model").mkdir(parents=True)
+        (folder / "checkpoints" / name / "model" / "config.json").write_text("half")
+    sink = MemorySink()
+    begin(config, folder, sink)
+    assert names(folder) == []
+    assert not any(event["type"] == "alarm" for event in sink.events)
+
+
+def test_a_state_that_does_not_fit_is_refused_in_words(config, tmp_path):
+    folder = tmp_path / "run"
+    save_at(begin(config, folder), 4)
+    path = folder / "checkpoints" / "step-000004"
+    torch.save({"optimizer": {}}, path / "state.pt")
+    seal(path)
+    with pytest.raises(ModelError, match=r"step-000004: the optimiser state cannot be read .* remove this checkpoint"):
+        begin(config, folder)
+
+
+class Counter:
+    """A part of a run's state, as small as can be."""
+
+    def __init__(self):
+        self.count = 0
+
+    def state(self):
+        return {"count": self.count}
+
+    def restore(self, state):
+        self.count = state["count"]
+
+
+def test_every_part_comes_back_as_it_was(config, tmp_path):
+    run = begin(config, tmp_path / "run")
+    run.parts["counter"] = counter = Counter()
+    counter.count = 5
+    save_at(run, 3)
+    counter.count = 6
+    restore(run.checkpoints.newest, run.updater, run.parts)
+    assert counter.count == 5
+    run.parts["another"] = Counter()
+    with pytest.raises(ModelError, match=r"the optimiser state cannot be read .'another'"):
+        restore(run.checkpoints.newest, run.updater, run.parts)
+
+
+def test_a_new_run_may_begin_from_a_checkpoint(config, tmp_path):
+    old = begin(config, tmp_path / "old")
+    with torch.no_grad():
+        old.joint.mtp[0].norm.weight.add_(1)
+    save_at(old, 3)
+    start = {"path": str(tmp_path / "old" / "checkpoints" / "step-000003" / "model")}
+    new = begin(changed(config, model=start, optimizer={"lr": 0.5}), tmp_path / "new")
+    assert new.step == 0
+    assert torch.equal(new.joint.mtp[0].norm.weight, old.joint.mtp[0].norm.weight)
+
+
+def test_a_restored_running_mean_goes_on_bit_for_bit(config):
+    tracker, restored = (CoefficientTracker(config.regime.model_copy(update={"ema": 0.9}), 1) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    for size in (7, 11, 13, 29, 5, 17):
+        changes = torch.randn(2, 1, size, generator=generator)
+        sums = [calibration_sums(*changes, torch.ones(1, size), eps=1e-8)]
+        for one in (tracker, restored):
+            one.observe(sums, first_of_phase=False)
+        assert restored.state() == tracker.state()
+        restored.restore(tracker.state())
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------
+
+
+def test_the_newest_and_the_best_are_kept_also_over_a_resume(config, tmp_path):
+    folder = tmp_path / "run"
+    run = begin(changed(config, checkpoint={"keep": 2}), folder)
+    kept = []
+    for step, accuracy in enumerate([0.1, 0.5, None, 0.3, 0.2], start=1):
+        event = save_at(run, step, accuracy)
+        assert event.get("best") == {1: True, 2: True, 4: False, 5: False}.get(step)
+        kept.append(steps(run.checkpoints))
+        assert [path.path.name for path in run.checkpoints.good] == names(folder)
+    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5]]
+    run = begin(run.config, folder)
+    assert run.checkpoints.best.step == 2
+    save_at(run, 6, 0.4)
+    assert names(folder) == ["step-000002", "step-000005", "step-000006"]
+    assert save_at(run, 7, 0.5)["best"]  # of equals the newest
+    assert names(folder) == ["step-000006", "step-000007"]
+
+
+def test_accuracies_of_another_evaluation_are_not_compared(config, tmp_path):
+    folder = tmp_path / "run"
+    save_at(begin(config, folder), 1, 0.9)
+    often = changed(config, evaluation={"every": 1})
+    assert begin(often, folder).checkpoints.best.step == 1
+    harder = begin(changed(config, evaluation={"samples": 4}), folder)
+    assert harder.checkpoints.best is None
+    assert save_at(harder, 2, 0.1)["best"]
+    assert names(folder) == ["step-000002"]
+
+
+def test_a_broken_best_is_best_no_more(config, tmp_path):
+    folder = tmp_path / "run"
+    run = begin(config, folder)
+    for step, accuracy in enumerate([0.2, 0.9, 0.1], start=1):
+        save_at(run, step, accuracy)
+    assert names(folder) == ["step-000002", "step-000003"]
+    flip_a_bit(folder / "checkpoints" / "step-000002" / "state.pt")
+    run = begin(config, folder)
+    assert run.checkpoints.best.step == 3
+    save_at(run, 4, 0.3)
+    assert steps(run.checkpoints) == [4]
+
+
+class AnswersSeven:
+    """Gives one and the same answer to every problem."""
+
+    def generate(self, prompts, sampling):
+        tokens = [3, 6 + 7]  # Answer:7
+        return [[Response(tokens, [0.0, 0.0], False)] * sampling.samples for _ in prompts]
+
+
+def test_accuracy_is_the_mean_over_the_benchmarks_of_an_evaluation_at_that_very_step(config, tmp_path):
+    write_problems(tmp_path / "right.jsonl", [(3, 4), (1, 6)])
+    write_problems(tmp_path / "half.jsonl", [(5, 2), (5, 3)])
+    benchmarks = [
+        {"name": name, "data": {"kind": "jsonl", "path": str(tmp_path / f"{name}.jsonl")}} for name in ("right", "half")
+    ]
+    run = begin(changed(config, evaluation={"benchmarks": benchmarks}), tmp_path / "run")
+    run.engine = AnswersSeven()
+    evaluate_now(run)
+    assert run.accuracy == pytest.approx(0.75)
+
+
+def test_a_whole_run_rates_the_checkpoints_of_evaluated_steps_only(config, tmp_path):
+    sink = MemorySink()
+    train(changed(config, checkpoint={"every": 1, "keep": 9}), tmp_path, sink)
+    rated = {event["step"]: event.get("best") for event in sink.events if event["type"] == "checkpoint"}
+    assert rated == {1: None, 2: True, 3: None, 4: True, 5: None, 6: True}  # random text: all of them 0
+    kept = Checkpoints(tmp_path, config).good
+    assert [checkpoint.accuracy for checkpoint in kept] == [None, 0.0, None, 0.0, None, 0.0]
+    parsed = parse_events(sink.events, attempt=1)
+    assert parsed.malformed == 0
+    assert sum(row["type"] == "checkpoint" for batch in parsed.batches for row in batch.history) == 6
+
+
+# --- killed at every moment ------------------------------------------------------------------------------------
+
+CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
+
+
+def killed_before(moment: int, folder: Path, action) -> bool:
+    """Do something in a process that kills itself before its `moment`-th look at or change of files; False where it ends before."""
+    child = os.fork()
+    if child == 0:
+        passed = itertools.count()
+
+        def kill(event: str, arguments: tuple) -> None:
+            ours = event in CHANGES and (event != "open" or str(arguments[0]).startswith(str(folder)))
+            if ours and next(passed) == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(kill)
+        try:
+            action()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or status == 0
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_of_a_save_leaves_what_was_there_or_that_and_the_new_one(config, tmp_path):
+    folder = tmp_path / "run"
+    config = changed(config, checkpoint={"keep": 2})
+    run = begin(config, folder)
+    for step, accuracy in {2: 0.9, 4: 0.1, 5: 0.2}.items():
+        save_at(run, step, accuracy)
+    # A broken one stands where the new one goes, and what is wrong with it tells it from one that this save would break.
+    shutil.copytree(folder / "checkpoints" / "step-000005", folder / "checkpoints" / "step-000006")
+    kept = tmp_path / "kept"
+    folder.rename(kept)
+    seen = set()
+    for moment in itertools.count():
+        shutil.copytree(kept, folder)
+        killed = killed_before(moment, folder, lambda: save_at(run, 6, 0.3))
+        after = Checkpoints(folder, config)
+        seen.add(tuple(steps(after)))
+        assert {broken.flaw for broken in after.broken} <= {"it is step-000005 under another name"}
+        assert after.best.step == 2
+        shutil.rmtree(folder)
+        if not killed:
+            break
+    assert moment > 40
+    assert seen == {(2, 4, 5), (2, 4, 5, 6), (2, 5, 6)}
+
+
+# --- the configuration -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"regime": {"kind": "occ", "ema": 0.9}}, ["regime.ema: is 0.9, but {} was made with 0.5"]),
+        ({"model": {"mtp_depths": 1}}, ["model.mtp_depths: is 1, but {} was made with 2"]),
+        ({"algorithm": {"dual_clip": 3.0}}, ["algorithm.dual_clip: is 3.0, but {} was made with 10.0"]),
+        ({"seed": 3, "mtp": {"head_loss": "none"}}, ["seed: is 3, but {} was", "mtp.head_loss: is none, but {} was"]),
+    ],
+)
+def test_a_run_goes_on_only_with_what_it_began_with(config, tmp_path, sections, words):
+    folder = tmp_path / "run"
+    save_at(begin(config, folder), 1)
+    keep_config(config, folder)
+    other = changed(config, **sections)
+    sink = MemorySink()
+    for where, attempt in (
+        (folder / "checkpoints" / "step-000001", lambda: begin(other, folder, sink)),
+        (folder / "config.yaml", lambda: keep_config(other, folder)),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            attempt()
+        *differences, fix = map(str, refused.value.problems)
+        assert all(line.startswith(word.format(where)) for line, word in zip(differences, words, strict=True))
+        assert fix == (
+            "a run goes on with what it began with; only name, steps, evaluation, checkpoint and logging may change. "
+            "Give the configuration that it began with, or another output folder for a new run "
+            "(which may begin from a checkpoint: its folder `model` as model.path)"
+        )
+    assert sink.events == []  # nothing that was logged is void
+    assert load(folder / "config.yaml") == config
+
+
+def test_of_another_kind_only_the_kind_is_named(config, tmp_path):
+    keep_config(config, tmp_path)
+    values = config.model_dump(mode="json")
+    values["regime"], values["algorithm"] = {"kind": "ce"}, {"kind": "gspo"}
+    with pytest.raises(ConfigError) as refused:
+        keep_config(parse(values), tmp_path)
+    assert [problem.field for problem in refused.value.problems] == ["regime.kind", "algorithm.kind", ""]
+
+
+def test_what_does_not_touch_the_training_may_change_and_is_written_down(config, tmp_path):
+    keep_config(config, tmp_path)
+    later = changed(
+        config,
+        name="longer",
+        steps=9,
+        evaluation={"every": 3, "benchmarks": []},
+        checkpoint={"every": 1, "keep": 5},
+        logging={"completions_every": 1},
+    )
+    keep_config(later, tmp_path)
+    assert load(tmp_path / "config.yaml") == later
+    save_at(begin(config, tmp_path), 2)
+    assert begin(later, tmp_path).step == 2
+
+
+def test_a_configuration_that_says_the_same_in_other_words_is_left_as_it_is(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("BASE", str(tmp_path))
+    text = "# mine\n" + dump(config).replace(str(tmp_path), "${BASE}")
+    (tmp_path / "config.yaml").write_text(text)
+    keep_config(load(tmp_path / "config.yaml"), tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == text
+
+
+def test_a_configuration_of_another_version_is_refused_with_its_place(config, tmp_path):
+    (tmp_path / "config.yaml").write_text(dump(config) + "invented: 1\n")
+    with pytest.raises(
+        ConfigError, match=r"config.yaml: its configuration is refused today \(invented: .*another output"
+    ):
+        keep_config(config, tmp_path)
+
+
+def test_a_full_disk_leaves_the_configuration_that_was_there(config, tmp_path):
+    keep_config(config, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        with pytest.raises(OSError, match="File too large"):
+            keep_config(changed(config, steps=9), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert load(tmp_path / "config.yaml") == config

@@ -1,0 +1,69 @@
+"""Whether a run may go on with a configuration: only with the one it began with, but for what does not touch the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainer.config.reading import parse
+from trainer.config.schema import RunConfig
+from trainer.errors import ConfigError, Problem
+
+FREE = ("name", "steps", "evaluation", "checkpoint", "logging", "audit", "alarms")
+"""What may change between two attempts: none of it changes what a step does."""
+
+
+def check_continues(earlier: Mapping[str, Any], config: RunConfig, where: str) -> RunConfig:
+    """Refuse to go on with what was begun with other settings.
+
+    Args:
+        earlier: the configuration that `where` was made with.
+        config: the one to go on with.
+        where: a file or folder, for the message.
+
+    Returns:
+        `earlier`, validated.
+
+    Raises:
+        ConfigError: naming every setting that differs, or why `earlier` cannot be read.
+    """
+    try:
+        began = parse(earlier)
+    except ConfigError as error:
+        reason = "; ".join(map(str, error.problems))
+        raise ConfigError([Problem("", f"{where}: its configuration is refused today ({reason}); {_FIX}")]) from error
+    changed = [
+        Problem(field, f"is {_shown(new)}, but {where} was made with {_shown(old)}")
+        for field, old, new in _differences(_fixed(began), _fixed(config))
+    ]
+    if changed:
+        free = f"{', '.join(FREE[:-1])} and {FREE[-1]}"
+        raise ConfigError(
+            [*changed, Problem("", f"a run goes on with what it began with; only {free} may change. {_FIX}")]
+        )
+    return began
+
+
+_FIX = (
+    "Give the configuration that it began with, or another output folder for a new run "
+    "(which may begin from a checkpoint: its folder `model` as model.path)"
+)
+
+
+def _fixed(config: RunConfig) -> dict[str, Any]:
+    return {name: value for name, value in config.model_dump(mode="json").items() if name not in FREE}
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(field, old, new) of every difference; of two kinds of a section only the kind, because the rest follows from it."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        if old != new:
+            yield path, old, new
+        return
+    names = ["kind"] if old.get("kind") != new.get("kind") else {**old, **new}
+    for name in names:
+        yield from _differences(old.get(name), new.get(name), f"{path}.{name}".strip("."))
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)

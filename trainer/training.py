@@ -1,0 +1,164 @@
+"""A run in progress, and how it is made ready: data, model, heads, optimiser and coefficient, from the newest good checkpoint if any."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.optim import AdamW
+from transformers import PreTrainedTokenizerBase
+
+from trainer.alarms import Watch
+from trainer.audit.held_out import check_enough
+from trainer.checkpoint import BrokenCheckpoint, Checkpoints, Part, StoredCheckpoint, restore
+from trainer.config import Optimizer as OptimizerConfig
+from trainer.config import RunConfig
+from trainer.config.continuing import check_continues
+from trainer.events import Sink
+from trainer.models.joint import JointModel
+from trainer.models.storage import load_joint, load_tokenizer
+from trainer.objectives.tracker import CoefficientTracker
+from trainer.rollout.builtin import BuiltinEngine
+from trainer.rollout.engine import Engine
+from trainer.rollout.prompts import Prompt, tokenize
+from trainer.seeds import derive
+from trainer.tasks import Grader, load
+from trainer.update.losses import trains_heads
+from trainer.update.phase import Updater
+
+LIBRARIES = ("torch", "transformers", "accelerate")
+
+
+@dataclass
+class Training:
+    """One run in progress: everything that the steps share."""
+
+    config: RunConfig
+    folder: Path
+    sink: Sink
+    grader: Grader
+    joint: JointModel
+    tokenizer: PreTrainedTokenizerBase
+    engine: Engine
+    updater: Updater
+    prompts: list[Prompt]
+    benchmarks: dict[str, list[Prompt]]
+    watch: Watch
+    """Which alarms are on."""
+    checkpoints: Checkpoints
+    parts: dict[str, Part]
+    """What a checkpoint keeps beside model, optimiser and schedule, by name."""
+    step: int
+    """Steps done."""
+    accuracy: float | None
+    """Held-out accuracy at this step, 0 to 1, mean over the benchmarks; None: not evaluated at it."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Time of each part of the present step."""
+    doing: str = ""
+    """The stage that was told last."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Tell what is being done, and time it."""
+        if name != self.doing:
+            self.sink.emit("stage", step=self.step, stage=name)
+            self.doing = name
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[f"time/{name}_seconds"] += time.perf_counter() - start
+
+
+def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Training:
+    """Load data, model, heads and optimiser, from the newest checkpoint where there is one."""
+    accelerator = Accelerator()
+    checkpoints = Checkpoints(folder, config)
+    resumed = checkpoints.newest
+    step = resumed.step if resumed else 0
+    if resumed:
+        check_continues(resumed.config, config, str(resumed.path))
+    sink.emit("attempt_started", step=step, **_about(config, accelerator, resumed))
+    for broken in checkpoints.broken:
+        message = _skipped(broken, resumed)
+        sink.emit("alarm", step=step, severity="warning", name="checkpoint_broken", message=message)
+    sink.emit("stage", step=step, stage="loading")
+    tokenizer = load_tokenizer(config.model.path)
+    limit = config.rollout.max_prompt_tokens
+    training = tokenize(load(config.data), tokenizer, limit, "data")
+    check_enough(training.kept, config)
+    benchmarks = {}
+    for index, benchmark in enumerate(config.evaluation.benchmarks):
+        items = load(benchmark.data)[: benchmark.limit]
+        benchmarks[benchmark.name] = tokenize(items, tokenizer, limit, f"evaluation.benchmarks.{index}.data")
+    for name, prompts in {"training data": training, **benchmarks}.items():
+        if prompts.too_long:
+            message = f"{prompts.too_long} prompts of {name} have more than {limit} tokens and are left out"
+            sink.emit("alarm", step=0, severity="warning", name="prompts_too_long", message=message)
+    if not resumed:
+        values = {"data/prompts": len(training.kept), "data/prompts_too_long": training.too_long}
+        sink.emit("metrics", step=0, values=values)
+    source = str(resumed.model) if resumed else config.model.path
+    joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
+    joint.mtp.requires_grad_(trains_heads(config))
+    optimizer = AdamW(_decayed(joint, config.optimizer), lr=config.optimizer.lr, betas=config.optimizer.betas)
+    model, optimizer = accelerator.prepare(joint, optimizer)
+    tracker = CoefficientTracker(config.regime, config.model.mtp_depths)
+    updater = Updater(config, model, optimizer, tracker, accelerator)
+    watch = Watch(config)
+    parts: dict[str, Part] = {"coefficient": tracker, "alarms": watch}
+    if resumed:
+        restore(resumed, updater, parts)
+    return Training(
+        config=config,
+        folder=folder,
+        sink=sink,
+        grader=grader,
+        joint=joint,
+        tokenizer=tokenizer,
+        engine=BuiltinEngine(joint.trunk, tokenizer.eos_token_id),
+        updater=updater,
+        prompts=training.kept,
+        benchmarks={name: prompts.kept for name, prompts in benchmarks.items()},
+        watch=watch,
+        checkpoints=checkpoints,
+        parts=parts,
+        step=step,
+        accuracy=resumed.accuracy if resumed else None,
+    )
+
+
+def _skipped(broken: BrokenCheckpoint, resumed: StoredCheckpoint | None) -> str:
+    used = f"the checkpoint of step {resumed.step}" if resumed else "the base model"
+    return f"{broken.path} is broken: {broken.flaw}. Training goes on from {used}; remove the folder once you have looked at it"
+
+
+def _decayed(joint: JointModel, settings: OptimizerConfig) -> list[dict[str, object]]:
+    """Parameter groups: weight decay on matrices, none on norms and biases."""
+    trained = [parameter for parameter in joint.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _about(config: RunConfig, accelerator: Accelerator, resumed: StoredCheckpoint | None) -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "total_steps": config.steps,
+        "resumed_from": resumed.step if resumed else None,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if accelerator.device.type == "cuda" else str(accelerator.device),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    }
