@@ -486,7 +486,8 @@ def test_a_run_goes_on_only_with_what_it_began_with(config, tmp_path, sections, 
         *differences, fix = map(str, refused.value.problems)
         assert all(line.startswith(word.format(where)) for line, word in zip(differences, words, strict=True))
         assert fix == (
-            "a run goes on with what it began with; only name, steps, evaluation, checkpoint and logging may change. "
+            "a run goes on with what it began with; "
+            "only name, steps, evaluation, checkpoint, logging, audit and alarms may change. "
             "Give the configuration that it began with, or another output folder for a new run "
             "(which may begin from a checkpoint: its folder `model` as model.path)"
         )
@@ -512,6 +513,8 @@ def test_what_does_not_touch_the_training_may_change_and_is_written_down(config,
         evaluation={"every": 3, "benchmarks": []},
         checkpoint={"every": 1, "keep": 5},
         logging={"completions_every": 1},
+        audit={"every": 2, "prompts": 2},
+        alarms={"steps": 1},
     )
     keep_config(later, tmp_path)
     assert load(tmp_path / "config.yaml") == later

@@ -113,8 +113,8 @@ def test_a_run_that_is_killed_again_and_again_is_the_undisturbed_run_bit_for_bit
         lambda attempt: during_update(parts, attempt, 1),
         lambda attempt: during_save(parts, 0),
         lambda attempt: during_save(parts, 1),
-        lambda attempt: during_update(parts, attempt, 3),
-        lambda attempt: during("evaluating", parts, attempt, 3),
+        lambda attempt: during_update(parts, attempt, 5),
+        lambda attempt: during("evaluating", parts, attempt, 6),
     ]
     with program(config, whole, 1) as undisturbed:
         for attempt, moment in enumerate(moments, start=1):

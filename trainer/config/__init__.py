@@ -7,37 +7,39 @@
 Imports no torch, so that the command line and the pages start fast.
 """
 
+from trainer.config.method import (
+    Algorithm,
+    CrossEntropy,
+    Dapo,
+    Detach,
+    Grpo,
+    Gspo,
+    Occ,
+    Off,
+    Oracle,
+    Policy,
+    Regime,
+)
 from trainer.config.reading import dump, load, parse, read_yaml, resolve
 from trainer.config.schema import (
     Alarms,
-    Algorithm,
     Audit,
     Benchmark,
     Checkpoint,
-    CrossEntropy,
-    Dapo,
     Data,
-    Detach,
     Evaluation,
-    Grpo,
-    Gspo,
     JsonlData,
     Logging,
     Model,
     Mtp,
-    Occ,
-    Off,
     Optimizer,
-    Oracle,
-    Policy,
     ReasoningGymData,
-    Regime,
     Reward,
     Rollout,
     RunConfig,
-    Section,
     Update,
 )
+from trainer.config.section import Section
 
 __all__ = [
     "Alarms",
