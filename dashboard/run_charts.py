@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -17,7 +17,10 @@ PERCENT = ".1%"
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart: its metrics with their names in the legend. `fine`: at mini-batch resolution where it was logged so."""
+    """One chart: its metrics with their names in the legend.
+
+    `fine`: at mini-batch resolution where it was logged so. `clipped`: with the bounds of the coefficient.
+    """
 
     title: str
     metrics: tuple[tuple[str, str], ...]
@@ -26,14 +29,15 @@ class Chart:
     fine: bool = False
     log_choice: bool = False
     from_zero: bool = False
+    clipped: bool = False
 
 
-COEFFICIENT = Chart("Coefficient λ", (("mtp/coefficient", "coefficient"),), fine=True)
 COEFFICIENT_TAB = (
-    COEFFICIENT,
+    Chart("Coefficient λ", (("mtp/coefficient", "coefficient"),), fine=True, clipped=True),
     Chart(
         "ĉ and v̂²", (("mtp/c_hat", "ĉ, correlation"), ("mtp/v2_hat", "v̂², perturbation")), fine=True, log_choice=True
     ),
+    Chart("c and v², exact", (("mtp/c", "c, ⟨g_RL, g_MTP⟩"), ("mtp/v2", "v², ‖g_MTP‖²")), fine=True, log_choice=True),
     Chart("Gain of the MTP part", (("mtp/gain", "gain"),), fine=True),
     Chart(
         "Draft acceptance",
@@ -76,6 +80,18 @@ TIME_TITLE = "Seconds per step, by part"
 STEP_SECONDS = "time/step_seconds"
 
 
+def at_depth(tab: Sequence[Chart], depth: int) -> tuple[Chart, ...]:
+    """The same charts of another MTP depth."""
+    if depth == 1:
+        return tuple(tab)
+    return tuple(
+        replace(
+            chart, metrics=tuple((name.replace("mtp/", f"mtp/depth_{depth}/"), label) for name, label in chart.metrics)
+        )
+        for chart in tab
+    )
+
+
 def names(tab: Sequence[Chart], *, fine: bool) -> list[str]:
     """The metrics of the charts of a tab that are read at this resolution."""
     return list(dict.fromkeys(name for chart in tab if chart.fine or not fine for name, _ in chart.metrics))
@@ -115,7 +131,7 @@ def figure(
         y_title=chart.y_title,
         y_format=chart.y_format,
         from_zero=chart.from_zero,
-        clip=clip if chart is COEFFICIENT else None,
+        clip=clip if chart.clipped else None,
         log=log and charts.can_be_log(data),
         note=note,
     )

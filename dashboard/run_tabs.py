@@ -26,9 +26,13 @@ _NEWEST = "newest"
 
 def coefficient(run: RunDetail) -> None:
     """The coefficient and what it is made of, at mini-batch resolution."""
+    depths = run.config.get("model", {}).get("mtp_depths", 1)
+    depth = 1
+    if depths > 1:
+        depth = st.segmented_control("MTP depth", range(1, depths + 1), default=1, required=True, key="depth")
     _charts(
         run,
-        run_charts.COEFFICIENT_TAB,
+        run_charts.at_depth(run_charts.COEFFICIENT_TAB, depth),
         nothing=f"Regime {run.regime} has trained no MTP heads so far, so there is no coefficient to show.",
     )
 

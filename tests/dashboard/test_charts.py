@@ -1,6 +1,8 @@
 """Charts as pure functions: what stands where, and what is never hidden."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from dashboard.charts import Line
 from db.reads import Aligned, EvaluationRow, Series
 
 NAN = math.nan
+METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
 def test_mini_batches_stand_between_steps_and_the_last_one_at_its_step():
@@ -131,9 +134,23 @@ def test_an_evaluation_is_drawn_with_its_interval():
 def test_a_value_per_mini_batch_is_a_dot_and_the_mean_of_the_step_a_line():
     fine, coarse = Series((1, 1), (0, 1), (0.0, 1.0)), Series((1,), (-1,), (0.5,))
     lines = run_charts.chart_lines(
-        run_charts.COEFFICIENT, {"mtp/coefficient": coarse}, {"mtp/coefficient": fine}, per_step=2, colour="#000000"
+        run_charts.COEFFICIENT_TAB[0],
+        {"mtp/coefficient": coarse},
+        {"mtp/coefficient": fine},
+        per_step=2,
+        colour="#000000",
     )
     assert [(line.mode, list(line.x), list(line.y)) for line in lines] == [
         ("markers", [0.5, 1.0], [0.0, 1.0]),
         ("lines", [1], [0.5]),
     ]
+
+
+def test_the_charts_of_another_depth_show_that_depths_metrics_and_no_other():
+    known = set(re.findall(r"`(mtp/[\w/]+)`", METRICS.read_text()))
+    of_first, of_third = (
+        run_charts.names(run_charts.at_depth(run_charts.COEFFICIENT_TAB, depth), fine=False) for depth in (1, 3)
+    )
+    assert set(of_first) <= known
+    assert [name.replace("mtp/depth_3/", "mtp/") for name in of_third] == of_first
+    assert all(name.startswith("mtp/depth_3/") for name in of_third)
