@@ -91,7 +91,7 @@ def _proxies(blocks: Sequence[Block]) -> list[str]:
         runs = [run for block in blocks for run in series(block, arm)]
         rows.append([arm, *(plain(rank_correlation(runs, *pair)) for pair in pairs), str(len(runs))])
     by_seed = [[run for arm in AUDIT_ARMS for run in _of_seed(block, arm, s)] for block in blocks for s in block.seeds]
-    together = [_mean_of(by_seed, lambda runs, pair=pair: rank_correlation(runs, *pair)) for pair in pairs]
+    together = [_mean_over_groups(by_seed, *pair) for pair in pairs]
     rows.append(["mean of the arms", *map(plain, together), str(sum(map(len, by_seed)))])
     return table(head, rows)
 
@@ -140,6 +140,6 @@ def _of_seed(block: Block, arm: str, seed: int) -> list[Series]:
     return [row["audit"]] if "audit" in row else []
 
 
-def _mean_of(groups: Sequence[Sequence[Series]], measure: Callable[[Sequence[Series]], Mean | None]) -> Mean | None:
-    found = [measure(group) for group in groups]
+def _mean_over_groups(groups: Sequence[Sequence[Series]], one: str, other: str) -> Mean | None:
+    found = [rank_correlation(group, one, other) for group in groups]
     return average([m.value for m in found if m is not None])
