@@ -26,7 +26,7 @@ from trainer.config import RunConfig
 from trainer.config.continuing import check_continues
 from trainer.events import Sink
 from trainer.models.joint import JointModel
-from trainer.models.storage import load_joint, load_tokenizer
+from trainer.models.storage import has_heads, load_joint, load_tokenizer
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.engine import Engine
@@ -108,6 +108,9 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Trai
     if not resumed:
         values = {"data/prompts": len(training.kept), "data/prompts_too_long": training.too_long}
         sink.emit("metrics", step=0, values=values)
+        if not has_heads(config.model.path):
+            message = _new_heads(config)
+            sink.emit("alarm", step=0, severity="warning", name="new_heads", message=message)
     source = str(resumed.model) if resumed else config.model.path
     joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
     joint.mtp.requires_grad_(trains_heads(config))
@@ -135,6 +138,18 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Trai
         parts=parts,
         step=step,
         accuracy=resumed.accuracy if resumed else None,
+    )
+
+
+def _new_heads(config: RunConfig) -> str:
+    """What a randomly started head would otherwise show only by its loss (slime #1702)."""
+    trained = (
+        "they learn in this run, and c, v2 and draft acceptance say little before they have"
+        if trains_heads(config)
+        else f"and with regime {config.regime.kind} and mtp.head_loss {config.mtp.head_loss} they never learn"
+    )
+    return (
+        f"{config.model.path} has no MTP heads: {config.model.mtp_depths} new, started from its last block; {trained}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -293,6 +294,21 @@ def test_prompts_that_are_too_long_are_reported(config, tmp_path):
     tiny = config.model_copy(update={"rollout": config.rollout.model_copy(update={"max_prompt_tokens": 2})})
     with pytest.raises(DataError, match=r"raise rollout\.max_prompt_tokens"):
         run(tiny, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("regime", "words"), [("detach", "they learn in this run"), ("off", "with regime off .* they never learn")]
+)
+def test_heads_that_start_at_random_do_not_go_unnoticed(config, tmp_path, regime, words):
+    for file in ("mtp.safetensors", "mtp_config.json"):
+        (tmp_path / "base" / file).unlink()
+    values = {**config.model_dump(), "regime": {"kind": regime}, "mtp": {}, "steps": 1}
+    _, sink = run(parse(values), tmp_path / "run")
+    told = [event for event in sink.events if event["type"] == "alarm"]
+    assert [(event["name"], event["step"]) for event in told] == [("new_heads", 0)]
+    assert re.search(f"base has no MTP heads: 2 new, started from its last block; .*{words}", told[0]["message"])
+    _, again = run(parse({**values, "steps": 2}), tmp_path / "run", attempt=2)
+    assert not [event for event in again.events if event["type"] == "alarm"]
 
 
 # --- the program -------------------------------------------------------------------------------------------
