@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.intervals import Mean, holm, mean, paired, pooled
-from benchmarks.markdown import p_value, percent, points, table
+from benchmarks.markdown import p_value, percent, plain_p, points, table
 from benchmarks.plan import ARMS
 from benchmarks.records import Block, Measure, area, final, metric
 
@@ -50,7 +50,7 @@ def over_blocks(blocks: Sequence[Block], contrast: Contrast, measure: Measure) -
     return average(pooled([(b.of(contrast.arm, measure), b.of(contrast.other, measure)) for b in blocks]))
 
 
-def adjusted(means: dict[str, Mean | None]) -> dict[str, float]:
+def adjusted(means: Mapping[str, Mean | None]) -> dict[str, float]:
     """Holm's p-values of those that have one and whose values are not equal throughout."""
     return holm({name: m.p for name, m in means.items() if m is not None and m.p == m.p and (m.half or m.value)})
 
@@ -100,20 +100,26 @@ def pooled_table(blocks: Sequence[Block]) -> list[str]:
     return table(head, rows)
 
 
-def contrast_table(blocks: Sequence[Block], contrasts: Sequence[Contrast], title: str) -> list[str]:
-    """Differences of final accuracy in each block and over all, and those of the other measures over all."""
+def contrast_table(blocks: Sequence[Block], contrasts: Mapping[Contrast, str], head: Sequence[str]) -> list[str]:
+    """Differences of final accuracy in each block and over all, and those of the other measures over all.
+
+    Args:
+        blocks: columns.
+        contrasts: rows, which are adjusted for together, with what each asks.
+        head: of the first column, and of the second if anything is asked.
+    """
     totals = {contrast.name: over_blocks(blocks, contrast, final) for contrast in contrasts}
     p = adjusted(totals)
-    head = [title, *(f"{block.name}" for block in blocks), "all: Δ final", f"p (Holm, {len(p)})", "all: Δ area"]
-    head += ["all: Δ greedy acceptance"]
-    is_common = len(contrasts) > 1 and len({contrast.other for contrast in contrasts}) == 1
+    columns = [*head, *(f"{block.name}" for block in blocks), "all: Δ final", "p", f"p (Holm, {len(p)})"]
+    columns += ["all: Δ area", "all: Δ greedy acceptance", "all: Δ sampled acceptance"]
     rows = []
-    for contrast in contrasts:
+    for contrast, asked in contrasts.items():
         each = [points(difference(block, contrast, final)) for block in blocks]
-        others = [points(over_blocks(blocks, contrast, measure)) for measure in (area, GREEDY)]
-        name = contrast.arm if is_common else contrast.name
-        rows.append([name, *each, points(totals[contrast.name]), p_value(p.get(contrast.name)), *others])
-    return table(head, rows)
+        others = [points(over_blocks(blocks, contrast, measure)) for measure in (area, GREEDY, SAMPLED)]
+        total = totals[contrast.name]
+        p_values = [plain_p(None if total is None else total.p), p_value(p.get(contrast.name))]
+        rows.append([contrast.name, *([asked] if asked else []), *each, points(total), *p_values, *others])
+    return table(columns, rows, words=len(head))
 
 
 def _before_after(block: Block, arm: str, name: str) -> str:

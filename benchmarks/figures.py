@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from benchmarks.intervals import Mean
 
+WIDEST = 838
+"""Pixels that a page on GitHub is wide; wider charts would be shrunk there, text and all."""
 GREY, FAINT = "#7b8088", "#7b808855"
 _FONT = 'font-family="system-ui, sans-serif" font-size="12"'
 _DASHES = ("", "6 3", "2 3")
@@ -37,35 +39,41 @@ class Panel(NamedTuple):
     """Whether the vertical axis is logarithmic; all values are then above 0."""
 
 
-def intervals(rows: Sequence[tuple[str, str, Mean, Sequence[float]]], limit: float, unit: str, title: str) -> str:
+def intervals(
+    rows: Sequence[tuple[str, str, Mean, Sequence[float]]], limits: tuple[float, float], unit: str, title: str
+) -> str:
     """A row for each (name, colour, mean with interval, parts): a dot with its interval, and a ring for each part.
 
-    What lies beyond ±`limit` is an arrow at the edge, with the number.
+    What lies beyond the limits is a triangle at the edge: a hollow one for a part or an end of the interval, a full one with the number for
+    the mean.
     """
-    left, width, height = 190, 440, 24
+    left, width, height = 190, 560, 24
     bottom = 40 + height * len(rows)
+    low, high = limits
 
     def x(value: float) -> float:
-        return left + width * (max(-limit, min(limit, value)) + limit) / (2 * limit)
+        return left + width * (max(low, min(high, value)) - low) / (high - low)
 
     parts = [_text(left + width / 2, 16, title, "middle")]
-    for tick in _ticks(-limit, limit):
+    for tick in _ticks(low, high):
         parts.append(_stroke(x(tick), 28, x(tick), bottom, GREY if tick == 0 else FAINT))
         parts.append(_text(x(tick), bottom + 16, f"{tick:+g}" if tick else "0", "middle"))
     parts.append(_text(left + width / 2, bottom + 34, unit, "middle"))
     for place, (name, colour, mean, values) in enumerate(rows):
         y = 40 + height * (place + 0.5)
         parts.append(_text(left - 12, y + 4, name, "end"))
-        if abs(mean.value) > limit:
-            sign = 1 if mean.value > 0 else -1
-            tip = x(sign * limit)
-            parts.append(f'<path d="M{tip:.1f} {y:.1f} l{-9 * sign} -5 v10 z" fill="{colour}"/>')
-            parts.append(
-                _text(tip - 14 * sign, y + 4, f"{mean.value:+.1f} ± {mean.half:.1f}", "end" if sign > 0 else "start")
-            )
+        if not low <= mean.value <= high:
+            side = 1 if mean.value > high else -1
+            parts.append(_triangle(x(mean.value), y, side, colour, colour))
+            shown = f"{mean.value:+.1f} ± {mean.half:.1f}"
+            parts.append(_text(x(mean.value) - 14 * side, y + 4, shown, "end" if side > 0 else "start"))
             continue
-        rings = (f'<circle cx="{x(v):.1f}" cy="{y:.1f}" r="3" fill="none" stroke="{colour}"/>' for v in values)
-        parts.extend(rings)
+        for value in values:
+            if low <= value <= high:
+                parts.append(f'<circle cx="{x(value):.1f}" cy="{y:.1f}" r="3" fill="none" stroke="{colour}"/>')
+        for value in (*values, mean.low, mean.high):
+            if value < low or value > high:
+                parts.append(_triangle(x(value), y, 1 if value > high else -1, colour, "none"))
         if mean.half == mean.half:
             parts.append(_stroke(x(mean.low), y, x(mean.high), y, colour, 2.5))
         parts.append(f'<circle cx="{x(mean.value):.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>')
@@ -74,7 +82,8 @@ def intervals(rows: Sequence[tuple[str, str, Mean, Sequence[float]]], limit: flo
 
 def lines(panels: Sequence[Panel], unit: str, title: str) -> str:
     """Panels side by side with one legend under them; a name has the same colour and dash in all panels."""
-    left, width, height, gap, top = 56, 270, 210, 64, 34
+    left, height, gap, top = 56, 210, 60, 34
+    width = min(270.0, (WIDEST - left - 20 + gap) / len(panels) - gap)
     bottom = top + height
     parts = []
     for place, panel in enumerate(panels):
@@ -136,6 +145,10 @@ def _stroke(x1: float, y1: float, x2: float, y2: float, colour: str, width: floa
     pattern = f' stroke-dasharray="{_DASHES[dash]}"' if dash else ""
     ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
     return f'<line {ends} stroke="{colour}" stroke-width="{width}"{pattern}/>'
+
+
+def _triangle(x: float, y: float, side: int, colour: str, fill: str) -> str:
+    return f'<path d="M{x:.1f} {y:.1f} l{-9 * side} -5 v10 z" fill="{fill}" stroke="{colour}"/>'
 
 
 def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:

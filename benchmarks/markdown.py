@@ -10,9 +10,9 @@ from benchmarks.intervals import Mean, Ratio
 NOTHING = "–"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table; all columns but the first are numbers, and stand right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> list[str]:
+    """Lines of a table; the first `words` columns are words, the others numbers, which stand right."""
+    lines = [head, [*["---"] * words, *["---:"] * (len(head) - words)], *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
@@ -28,10 +28,14 @@ def points(mean: Mean | None) -> str:
 
 def p_value(p: float | None) -> str:
     """A p-value to two digits; bold where it is below 0.05."""
+    return f"**{plain_p(p)}**" if p is not None and p < 0.05 else plain_p(p)
+
+
+def plain_p(p: float | None) -> str:
+    """The same, never bold."""
     if p is None or isnan(p):
         return NOTHING
-    text = "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-    return f"**{text}**" if p < 0.05 else text
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -59,3 +63,8 @@ def _with_half(mean: Mean | None, scale: float, form: str) -> str:
         return NOTHING
     half = "" if isnan(mean.half) else f" ± {scale * mean.half:{form.removeprefix('+')}}"
     return f"{scale * mean.value:{form}}{half}"
+
+
+def seeds(count: int) -> str:
+    """So many seeds, in words."""
+    return f"{count} seed{'' if count == 1 else 's'}"

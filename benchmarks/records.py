@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from benchmarks.workers import Results
 FOLDER = Path("docs/results")
 RUNS, ABOUT = "regimes.jsonl", "regimes.about.json"
 
+_ABOUT = ("started", "commit", "torch", "python", "machine")
+"""What is known of code and machine; no name and no path of the machine."""
 _WHICH = ("block", "base", "algorithm", "arm", "seed", "lr")
 _KEPT = (
     "failed",
@@ -66,8 +69,8 @@ class Records(NamedTuple):
 
     rows: list[Row]
     about: Mapping[str, Any]
-    """`attempts`: when the benchmark was started, on which commit and with what; `bases`: their steps and accuracy; `timing`, once
-    there is one: per algorithm and arm, seconds of an update and their ratio to detach's."""
+    """`attempts`: when the benchmark was started, on which commit and with what, and how many runs of each block that made; `bases`:
+    their steps and accuracy; `timing`, once there is one: per algorithm and arm, seconds of an update and their ratio to detach's."""
 
 
 class Block(NamedTuple):
@@ -135,10 +138,10 @@ def _complete(base: str, algorithm: str, runs: Mapping[str, Mapping[int, Row]], 
 def refresh(out: Path, folder: Path) -> None:
     """Take the runs of the plan, and what is known of them, from the folder that the benchmark ran in.
 
-    Lines of other plans (another recipe, another learning rate) are left out.
+    Lines of other plans (another recipe, another learning rate) are left out, and so are starts that made no run of the plan.
 
     Raises:
-        SystemExit: there is no run of the plan.
+        SystemExit: the sweep is not complete, or a run does not say which start made it.
     """
     results = Results(out / "runs.jsonl").rows
     swept = [job for job in plan.sweep() if job.key in results]
@@ -148,14 +151,22 @@ def refresh(out: Path, folder: Path) -> None:
             f"{out}/runs.jsonl has {len(swept)} of {len(plan.sweep())} runs of the sweep; finish it first: run"
         )
     jobs = [*swept, *(job for job in [*plan.main(plan.SEEDS, lrs), *plan.audit(lrs)] if job.key in results)]
+    rows = [results[job.key] for job in jobs]
+    if lost := [row["key"] for row in rows if "started" not in row]:
+        raise SystemExit(
+            f"{out}/runs.jsonl: {len(lost)} runs have no `started`, the start in attempts.jsonl that made them, the first one {lost[0]}; "
+            "fill it in, or make them again"
+        )
+    attempts = [_attempt(line, rows) for line in (out / "attempts.jsonl").read_text().splitlines()]
     about: dict[str, Any] = {
-        "attempts": [_attempt(line) for line in (out / "attempts.jsonl").read_text().splitlines()],
+        "attempts": [attempt for attempt in attempts if attempt["runs"]],
         "bases": {base: rounded(json.loads((base_folder(out, base) / "made.json").read_text())) for base in plan.BASES},
     }
     if (out / "timing.json").is_file():
-        about["timing"] = rounded(json.loads((out / "timing.json").read_text()))
+        timing = rounded(json.loads((out / "timing.json").read_text()))
+        about["timing"] = {**timing, "about": {name: timing["about"][name] for name in (*_ABOUT, "load")}}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RUNS).write_text("".join(json.dumps(_short(results[job.key])) + "\n" for job in jobs))
+    (folder / RUNS).write_text("".join(json.dumps(_short(row)) + "\n" for row in rows))
     (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
 
 
@@ -172,9 +183,10 @@ def load(folder: Path) -> Records:
     return Records([json.loads(line) for line in lines.splitlines()], json.loads(about))
 
 
-def _attempt(line: str) -> dict[str, str]:
+def _attempt(line: str, rows: Sequence[Row]) -> dict[str, Any]:
     attempt = json.loads(line)
-    return {name: attempt[name] for name in ("started", "commit", "torch", "python", "machine")}
+    made = Counter(row["block"] for row in rows if row["started"] == attempt["started"])
+    return {**{name: attempt[name] for name in (*_ABOUT, "clean")}, "runs": dict(made)}
 
 
 def _short(row: Row) -> dict[str, Any]:

@@ -66,8 +66,7 @@ def run_command(out: Path, minutes: float, workers: int, seeds: int) -> None:
     signal.signal(signal.SIGTERM, _end)
     for base in plan.BASES:
         make_base(out, base, tell=lambda line, base=base: print(f"{base}: {line}", flush=True))  # type: ignore[misc]
-    _note(out)
-    results = Results(out / RESULTS)
+    results = Results(out / RESULTS, stamp={"started": _note(out)})
 
     def make(jobs: Sequence[Job]) -> bool:
         known = [job for job in jobs if job.is_known(out)]
@@ -118,21 +117,27 @@ class Progress:
         print(f"[{done}/{self._all}] {where}: {outcome}; about {minutes:.0f} min left", flush=True)
 
 
-def _note(out: Path) -> None:
+def _note(out: Path) -> str:
+    """Note an attempt in the folder; when it was started, by which its runs name it."""
     about = _about()
     print(json.dumps(about), flush=True)
     with (out / "attempts.jsonl").open("a") as file:
         file.write(json.dumps(about) + "\n")
+    return str(about["started"])
 
 
 def _about() -> dict[str, Any]:
     """Which code runs when, and on what."""
     root = Path(trainer.__file__).parents[1]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True).stdout.strip()
+
+    commit = git("rev-parse", "--short", "HEAD")
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip(),
-        "code": str(root),
+        "commit": commit,
+        "clean": bool(commit) and not git("status", "--porcelain"),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),

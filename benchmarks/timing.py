@@ -21,12 +21,16 @@ COEFFICIENT, LR = 0.3, 1e-4
 """Of the control, which has no run to follow here; the times depend on neither."""
 
 
-def measure(out: Path, base: str = "sorting", algorithm: str = "dapo") -> dict[str, dict[str, float]]:
+BASE = "sorting"
+"""The base model that is timed."""
+
+
+def measure(out: Path, algorithm: str) -> dict[str, dict[str, float]]:
     """Per arm, the median seconds of an update and the median ratio to detach's in the same round."""
     with ExitStack() as stack:
         grader = stack.enter_context(Grader())
         sinks, runs = {}, {}
-        for job in (Job("timing", arm, base, algorithm, 0, LR) for arm in ARMS if arm.lr_factor == 1.0):
+        for job in (Job("timing", arm, BASE, algorithm, 0, LR) for arm in ARMS if arm.lr_factor == 1.0):
             if job.is_known(out):
                 sink = sinks[job.arm.name] = MemorySink()
                 config = job.config(out, COEFFICIENT if job.arm.follows else None)
@@ -61,6 +65,6 @@ def _update_seconds(sink: MemorySink, run: Training) -> Iterator[float]:
 def write(out: Path, about: Mapping[str, Any]) -> Path:
     """Measure both algorithms on one base and keep the result in `timing.json`, with what is known of code and machine."""
     path = out / "timing.json"
-    found = {algorithm: measure(out, algorithm=algorithm) for algorithm in ALGORITHMS}
+    found = {algorithm: measure(out, algorithm) for algorithm in ALGORITHMS}
     path.write_text(json.dumps({"about": about, "updates": found}, indent=1) + "\n")
     return path

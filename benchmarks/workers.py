@@ -9,7 +9,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,11 +24,12 @@ Finished = Callable[[Job, dict[str, Any], int], None]
 
 
 class Results:
-    """A JSONL file of results, one line per finished job."""
+    """A JSONL file of results, one line per finished job; each that is added gets the values of `stamp`, too."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, stamp: Mapping[str, Any] | None = None):
         self.path = path
         self.rows: Rows = {}
+        self._stamp = stamp or {}
         if path.is_file():
             for line in path.read_text().splitlines():
                 try:
@@ -39,6 +40,7 @@ class Results:
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a result and keep it."""
+        row = {**row, **self._stamp}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         torn = self.path.is_file() and not self.path.read_bytes().endswith(b"\n") and self.path.stat().st_size > 0
         with self.path.open("ab", buffering=0) as file:
