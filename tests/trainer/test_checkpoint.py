@@ -487,7 +487,7 @@ def test_a_run_goes_on_only_with_what_it_began_with(config, tmp_path, sections, 
         assert all(line.startswith(word.format(where)) for line, word in zip(differences, words, strict=True))
         assert fix == (
             "a run goes on with what it began with; "
-            "only name, steps, evaluation, checkpoint, logging, audit and alarms may change. "
+            "only name, steps, evaluation, checkpoint, logging, audit, alarms and launch may change. "
             "Give the configuration that it began with, or another output folder for a new run "
             "(which may begin from a checkpoint: its folder `model` as model.path)"
         )

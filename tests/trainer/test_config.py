@@ -125,6 +125,10 @@ def test_model_regime_and_data_are_enough():
             {"data": {"kind": "jsonl", "path": "d", "template": "Solve it."}},
             "data.template: 'Solve it.' has no {problem} in it; add it where the problem belongs",
         ),
+        (
+            {"launch": {"num_processes": 2}},
+            "launch.num_processes: 2 is refused: a run trains on one device for now; use 1",
+        ),
     ],
 )
 def test_a_combination_that_cannot_mean_what_it_says_is_refused_with_the_fix(changes, says):

@@ -9,7 +9,7 @@ from trainer.config.reading import parse
 from trainer.config.schema import RunConfig
 from trainer.errors import ConfigError, Problem
 
-FREE = ("name", "steps", "evaluation", "checkpoint", "logging", "audit", "alarms")
+FREE = ("name", "steps", "evaluation", "checkpoint", "logging", "audit", "alarms", "launch")
 """What may change between two attempts: none of it changes what a step does."""
 
 

@@ -210,6 +210,20 @@ class Logging(Section):
     """Prompts whose whole group of completions is logged."""
 
 
+class Launch(Section):
+    """How the run is queued and started. None of it changes what a step is, so that all of it may change when the run goes on later."""
+
+    num_processes: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Devices to train on, one process each. The run waits until one worker has as many free."""
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Of the runs that wait, the one with the highest priority is next; among equals, the one that came first."""
+    max_hours: Annotated[Finite, Field(gt=0)] | None = None
+    """Longest time on its devices, over all attempts; then the run is stopped after a checkpoint. None: as long as it takes."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    """How often the run is queued again by itself after an accident that was not its own: its machine, its supervisor or the start of
+    its trainer failed. A training that fails is never tried again by itself."""
+
+
 class RunConfig(Section):
     """One training run, complete."""
 
@@ -233,6 +247,7 @@ class RunConfig(Section):
     alarms: Alarms = Alarms()
     checkpoint: Checkpoint = Checkpoint()
     logging: Logging = Logging()
+    launch: Launch = Launch()
 
     @property
     def updates_per_step(self) -> int:
