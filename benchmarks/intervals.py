@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
 from statistics import fmean, stdev
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer.evaluation.statistics import student_quantile
 
@@ -87,10 +89,17 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], level: flo
 
 def student_p(t: float, freedom: int) -> float:
     """Probability that Student's t with `freedom` degrees is further from 0 than `t`; the integral of `student_quantile`, read backwards."""
+    angle, mass = _mass(freedom)
+    return float(1 - np.interp(np.arctan(abs(t) / sqrt(freedom)), angle, mass))
+
+
+@cache
+def _mass(freedom: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Angles from 0 to pi / 2, and the probability that arctan(|t| / sqrt(freedom)) is below each."""
     angle = np.linspace(0, np.pi / 2, 40_001)
     density = np.cos(angle) ** (freedom - 1)
     mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return float(1 - np.interp(np.arctan(abs(t) / sqrt(freedom)), angle, mass) / mass[-1])
+    return angle, mass / mass[-1]
 
 
 def paired(values: Mapping[int, float], others: Mapping[int, float]) -> list[float]:

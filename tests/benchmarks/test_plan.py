@@ -75,7 +75,9 @@ def test_results_outlive_a_torn_line(tmp_path):
     Results(path).add({"key": "a", "final": 0.5})
     with path.open("a") as file:
         file.write('{"key": "b", "fi')
-    again = Results(path)
+    again = Results(path, stamp={"started": "today"})
     assert set(again.rows) == {"a"}
     again.add({"key": "c", "final": 0.7})
     assert set(Results(path).rows) == {"a", "c"}
+    assert Results(path).rows["c"] == again.rows["c"] == {"key": "c", "final": 0.7, "started": "today"}
+    assert "started" not in Results(path).rows["a"]
