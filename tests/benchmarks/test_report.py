@@ -51,6 +51,13 @@ def test_every_section_that_is_linked_is_there():
     assert re.findall(r"^## (.+)$", text, re.M)[:7] == order
 
 
+def test_numbers_that_the_method_quotes_stand_in_the_report():
+    quoted = re.findall(r"[+-]\d+\.\d+ ± \d+\.\d+", (KEPT.parent / "method.md").read_text())
+    assert quoted
+    text = (KEPT / "regimes.md").read_text()
+    assert [number for number in quoted if number not in text] == []
+
+
 def test_report_of_made_up_runs_says_what_broke_off_and_what_is_not_complete(made, tmp_path):
     rows = [*made.sweep(), *made.main({"occ": 0.03}), *made.audit(lambda draw, series: {})]
     dropped = next(row for row in rows if (row["block"], row["arm"], row["seed"]) == ("main", "ce 1", 4))
