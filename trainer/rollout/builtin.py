@@ -8,13 +8,15 @@ from transformers import DynamicCache, PreTrainedModel
 
 from trainer.errors import NotFiniteError
 from trainer.rollout.engine import Response, Sampling
+from trainer.seeds import derive
 
 
 class BuiltinEngine:
     """Samples with the trunk's own parameters, so that there is nothing to keep in step.
 
     Prompts are padded on the left; every prompt is read once and its cache repeated for its samples. Rows that have ended are
-    taken out of the batch when they are half of it.
+    taken out of the batch when they are half of it. Every prompt has random numbers of its own, so that its responses are the same (but
+    for rounding) however the prompts are divided among batches and processes.
     """
 
     def __init__(self, trunk: PreTrainedModel, end_token: int):
@@ -38,7 +40,7 @@ class BuiltinEngine:
 
     def _sample(self, prompts: list[list[int]], sampling: Sampling) -> list[Response]:
         device = self.trunk.device
-        generator = torch.Generator(device).manual_seed(sampling.seed)
+        uniform = _uniform(len(prompts), sampling).to(device)
         tokens, mask = _left_padded(prompts, device)
         cache = DynamicCache(config=self.trunk.config)
         logits = self._step(tokens, mask, cache).repeat_interleave(sampling.samples, dim=0)
@@ -53,7 +55,7 @@ class BuiltinEngine:
         rows = torch.arange(count, device=device)
         running = torch.ones(count, dtype=torch.bool, device=device)
         for place in range(sampling.max_tokens):
-            picked, log_probs = _pick(logits, sampling.temperature, sampling.top_p, generator)
+            picked, log_probs = _pick(logits, sampling.temperature, sampling.top_p, uniform[rows, place])
             out_tokens[rows, place], out_log_probs[rows, place] = picked, log_probs
             ended = running & (picked == self.end_token)
             lengths[rows[ended]] = place + 1
@@ -94,13 +96,28 @@ def _left_padded(prompts: list[list[int]], device: torch.device) -> tuple[Tensor
     return tokens, mask
 
 
-def _pick(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One token per row [B] and its log-prob [B] (temperature applied, before top-p)."""
+def _uniform(prompts: int, sampling: Sampling) -> Tensor:
+    """[prompts x samples, max_tokens] float64 in [0, 1), those of a prompt from a generator of its own: one number per token."""
+    generator = torch.Generator()
+    drawn = []
+    for place in range(sampling.first, sampling.first + prompts):
+        generator.manual_seed(derive(sampling.seed, "prompt", place))
+        drawn.append(torch.rand(sampling.samples, sampling.max_tokens, dtype=torch.float64, generator=generator))
+    return torch.cat(drawn)
+
+
+def _pick(logits: Tensor, temperature: float, top_p: float, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """One token per row [B], where the cumulative distribution passes `uniform` [B], and its log-prob [B] (temperature applied, before top-p)."""
     log_probs = (logits / temperature).log_softmax(dim=-1)
     probs = log_probs.exp()
     if top_p < 1:
         probs = nucleus(probs, top_p)
-    picked = torch.multinomial(probs, 1, generator=generator)
+    # float64: float32 would lose unlikely tokens. A product below the total leaves out tokens of probability 0, the last ones too.
+    cumulative = probs.cumsum(dim=-1, dtype=torch.float64)
+    picked = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
+    picked = picked.clamp(
+        max=logits.shape[-1] - 1
+    )  # only where a row is NaN, which the trainer's own log-probs will name
     return picked.squeeze(-1), log_probs.gather(-1, picked).squeeze(-1)
 
 

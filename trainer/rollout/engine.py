@@ -29,6 +29,9 @@ class Sampling:
     top_p: float
     seed: int
     """The same prompts, parameters and seed give the same responses."""
+    first: int = 0
+    """Place of the first prompt among all that are sampled with this seed: what is drawn for a prompt depends on its place alone, not on
+    what is sampled beside it."""
 
 
 class Engine(Protocol):

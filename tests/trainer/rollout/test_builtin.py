@@ -63,6 +63,19 @@ def test_the_same_seed_gives_the_same_responses_and_another_seed_others(engine):
     assert engine.generate(PROMPTS, sampling()) != engine.generate(PROMPTS, sampling(seed=2))
 
 
+def test_what_a_prompt_is_answered_does_not_depend_on_the_prompts_beside_it(engine):
+    together = engine.generate(PROMPTS, sampling(max_tokens=30))
+    divided = [
+        group for at in (0, 3) for group in engine.generate(PROMPTS[at : at + 3], sampling(max_tokens=30, first=at))
+    ]
+    for group, alone in zip(together, divided, strict=True):
+        for one, other in zip(group, alone, strict=True):
+            assert one.tokens == other.tokens
+            assert one.log_probs == pytest.approx(other.log_probs, abs=1e-5)
+    twice = engine.generate([PROMPTS[0]] * 2, sampling(max_tokens=30))
+    assert twice[0] != twice[1]
+
+
 def test_samples_of_a_prompt_follow_the_models_distribution(engine):
     (group,) = engine.generate([PROMPTS[0]], sampling(samples=20_000, max_tokens=1))
     counts = torch.bincount(torch.tensor([response.tokens[0] for response in group]), minlength=24)
