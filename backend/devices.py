@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 
 from backend.settings import Settings
 
@@ -22,12 +23,12 @@ def devices(settings: Settings) -> list[str]:
     return [f"cpu:{slot}" for slot in range(settings.cpu_slots or min(cores(), _MOST_DEFAULT_SLOTS))]
 
 
-def environment_for(device: str, total: int) -> dict[str, str]:
-    """Variables that confine a process to `device`, one of `total`: the GPU it sees and its share of the cores."""
-    kind, _, index = device.partition(":")
+def environment_for(given: Sequence[str], total: int) -> dict[str, str]:
+    """Variables that confine a run to the devices it is `given`, of `total`: the GPUs it sees, and each process's share of the cores."""
+    gpus = [name.removeprefix("cuda:") for name in given if name.startswith("cuda:")]
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order of nvidia-smi
-        "CUDA_VISIBLE_DEVICES": index if kind == "cuda" else "",
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
         "OMP_NUM_THREADS": str(max(1, cores() // max(1, total))),
     }
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend import broker, services, stack, store
 from backend.devices import cores, devices, visible_gpus
-from backend.runs import WORKER_SILENT
+from backend.fleet import WORKER_SILENT
 from backend.settings import Settings, check_packages, environment, read_stack, redis_url, settings
 from db import reads
 from trainer.errors import MtprlError

@@ -76,11 +76,7 @@ def seconds_left(rows: Sequence[RunRow]) -> float | None:
         for row in open_rows
         if row.id in known and row.step < row.total_steps
     ]
-    ended = [
-        (row.ended_at - row.started_at) / row.step
-        for row in rows
-        if row.status in ENDED and row.step and row.started_at is not None and row.ended_at is not None
-    ]
+    ended = [row.seconds / row.step for row in rows if row.status in ENDED and row.step and row.seconds is not None]
     if not paces and not ended:
         return None
     pace = sum(paces or ended) / len(paces or ended)

@@ -15,14 +15,18 @@ FINISHED_CODE, STOPPED_CODE = 0, 3
 
 _TAIL_BYTES = 64 * 1024
 _LONGEST_REASON = 500
+_TRACEBACK = "Traceback (most recent call last):"
+_UNSEEN = "the trainer ended while nothing supervised it, and left no word of why"
 _NOT_A_MESSAGE = re.compile(r"^(\s|Traceback |During handling|The above exception|[\s\^~|+-]*$)")
 
 
 class End(NamedTuple):
-    """The end of a run, as the store keeps it."""
+    """The end of an attempt, as the store keeps it."""
 
     status: Status
     reason: str
+    lost: bool = False
+    """Whether an accident ended it that was not the run's own, so that trying again may help."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Evidence:
     ended: dict[str, Any] | None
     """The attempt's last `ended` event."""
     log: str
-    """The last part of trainer.log."""
+    """The last part of what this attempt wrote into trainer.log."""
     stop: str | None = None
     """Why it was asked to stop, such as "stopped by the user"; None where it was not."""
     killed_after: float | None = None
@@ -48,7 +52,7 @@ def end_of(evidence: Evidence) -> End:
     if outcome == Status.FINISHED:
         return End(Status.FINISHED, "")
     if outcome == Status.FAILED:
-        return End(Status.FAILED, _short(message or last_words(evidence.log) or _exit_in_words(evidence.exit_code)))
+        return End(Status.FAILED, _short(message or last_words(evidence.log) or "it said no word of why"))
     if evidence.killed_after is not None:
         return End(
             Status.STOPPED, f"{evidence.stop}; killed, because it had not ended {evidence.killed_after:g} s later"
@@ -59,10 +63,22 @@ def end_of(evidence: Evidence) -> End:
         return End(Status.FINISHED, "the trainer ended well, but its last events are missing from the event file")
     if evidence.stop and evidence.exit_code in (-signal.SIGTERM, None):
         return End(Status.STOPPED, evidence.stop)
+    if evidence.exit_code is None:
+        error = _raised(evidence.log)
+        return End(Status.FAILED, _short(error)) if error else End(Status.FAILED, _UNSEEN, lost=True)
     # A signal leaves no words behind; what the log ends with is then only what happened before.
-    by_signal = evidence.exit_code is not None and evidence.exit_code < 0
-    words = "" if by_signal else last_words(evidence.log)
+    words = "" if evidence.exit_code < 0 else last_words(evidence.log)
     return End(Status.FAILED, _short(words or _exit_in_words(evidence.exit_code)))
+
+
+def part_of(log: str, attempt: int) -> str:
+    """What stands in a run's log since this attempt began; all of it where its beginning is not there."""
+    return log.rpartition(heading(attempt))[2] if attempt > 1 else log
+
+
+def heading(attempt: int) -> str:
+    """The line of a run's log that a later attempt begins with; empty for the first one."""
+    return f"\n--- attempt {attempt} ---\n" if attempt > 1 else ""
 
 
 def last_words(log: str) -> str:
@@ -91,9 +107,14 @@ def tail(path: Path, size: int = _TAIL_BYTES) -> str:
         return ""
 
 
-def _exit_in_words(code: int | None) -> str:
-    if code is None:
-        return "the trainer ended while nothing supervised it, and left no word of why"
+def _raised(log: str) -> str:
+    """The error at the end of a log that ends with a traceback; empty where it ends with anything else."""
+    _, traceback, after = log.rpartition(_TRACEBACK)
+    words = [line.strip() for line in after.splitlines() if not _NOT_A_MESSAGE.match(line)] if traceback else []
+    return words[0] if len(words) == 1 else ""
+
+
+def _exit_in_words(code: int) -> str:
     if code >= 0:
         return f"the trainer ended with exit code {code} and said nothing; trainer.log may hold more"
     try:

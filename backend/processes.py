@@ -128,17 +128,30 @@ def signal_group(group: int, number: signal.Signals) -> None:
     _send(os.killpg, group, number)
 
 
-def find(*arguments: str) -> Process | None:
-    """A living process whose command line holds these arguments in a row, other than the caller."""
-    wanted = list(arguments)
+def marked(name: str) -> dict[Process, str]:
+    """The living processes whose environment holds this variable, with its value: those of other users are not seen."""
+    found = {}
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            line = process.cmdline()
-            if process.pid != os.getpid() and any(line[i : i + len(wanted)] == wanted for i in range(len(line))):
-                found = identify(process.pid)
-                if found is not None:
-                    return found
-    return None
+        with contextlib.suppress(psutil.Error, OSError):
+            value = process.environ().get(name)
+            identity = identify(process.pid) if value is not None else None
+            if value is not None and identity is not None:
+                found[identity] = value
+    return found
+
+
+def parent(process: Process) -> int | None:
+    """The id of its parent; None where it has ended."""
+    try:
+        return psutil.Process(process.pid).ppid()
+    except psutil.Error:
+        return None
+
+
+def kill(process: Process) -> None:
+    """SIGKILL, where it still is the same process."""
+    if alive(*process):
+        _send(os.kill, process.pid, signal.SIGKILL)
 
 
 def _send(send: Callable[[int, int], None], target: int, number: signal.Signals) -> None:

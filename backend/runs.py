@@ -12,38 +12,50 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from backend import broker, store
+from backend import broker, fleet, store
 from backend.celery_app import ring
 from backend.settings import redis_url, settings, variables
 from backend.trainer_process import CONFIG_FILE
 from db import reads
 from db import runs as writes
-from db.reads import RunRow
+from db.reads import RunDetail, RunRow
 from db.statuses import ENDED, Status
 from trainer import preflight
 from trainer.config import JsonlData, RunConfig, dump, parse, resolve
+from trainer.config.continuing import differences
 from trainer.errors import ConfigError, Problem, StoreError
 from trainer.presets import presets
 
-WORKER_SILENT = 20.0
-"""Seconds without a heartbeat after which a worker counts as gone."""
 ABANDONED = 60.0
 """Seconds without a sign of life after which nobody will end a run."""
 
 _LONGEST_NAME = 120
 
 
-def submit(config: RunConfig, *, experiment: str = "default", preset: str | None = None) -> int:
+def submit(
+    config: RunConfig, *, experiment: str = "default", preset: str | None = None, cloned_from: int | None = None
+) -> int:
     """Queue one run and return its id. Relative paths are taken from the current folder. See `notice`, too.
+
+    Args:
+        config: what to train.
+        experiment: it stands together with other runs of this experiment.
+        preset: what the configuration was made from; kept as long as the method is still the preset's.
+        cloned_from: the run that it was made from; what differs is kept with the new run.
 
     Raises:
         ConfigError: the run could not work; nothing was made.
     """
-    return _submit_all([config], experiment, preset)[0]
+    return _submit_all([config], experiment, preset, cloned_from)[0]
 
 
 def submit_many(
-    values: Mapping[str, Any], seeds: Sequence[int], *, experiment: str = "default", preset: str | None = None
+    values: Mapping[str, Any],
+    seeds: Sequence[int],
+    *,
+    experiment: str = "default",
+    preset: str | None = None,
+    cloned_from: int | None = None,
 ) -> list[int]:
     """Queue one run per seed, all of them or none, and return their ids. A name that was given gets the seed added.
 
@@ -59,15 +71,24 @@ def submit_many(
     name = values.get("name") or ""
     named = [f"{name}-seed{seed}" if name and len(seeds) > 1 else name for seed in seeds]
     configs = [parse({**values, "seed": seed, "name": name}) for seed, name in zip(seeds, named, strict=True)]
-    return _submit_all(configs, experiment, preset)
+    return _submit_all(configs, experiment, preset, cloned_from)
 
 
-def notice() -> str:
-    """What somebody who has just queued a run should know: that no worker is alive, or the queue does not answer; or ""."""
+def notice(run_ids: Sequence[int] = ()) -> str:
+    """What somebody who has just queued these runs should know: that nothing could start them, or the queue does not answer; or ""."""
     with store.reading() as connection:
-        alive = workers_alive(connection)
+        alive = fleet.alive(connection)
+        wanted = max((devices_asked_for(reads.get_run(connection, run_id).config) for run_id in run_ids), default=1)
     if not alive:
         return "no worker is alive, so the run waits; start one with `mtprl up`"
+    if all(worker.draining for worker in alive):
+        return "every worker is drained, so the run waits; `mtprl undrain` lets them take runs"
+    most = max(len(worker.devices) for worker in alive)
+    if wanted > most:
+        return (
+            f"the run asks for {wanted} devices (launch.num_processes) and no worker has more than {most}, so it waits until one has; "
+            f"`mtprl stop` takes it back"
+        )
     if not broker.answers(redis_url()):
         return "the queue (Redis) does not answer; the run is queued all the same, and a worker will find it by itself"
     return ""
@@ -109,7 +130,7 @@ def wait_for(
     while True:
         with store.reading() as connection:
             rows: list[RunRow] = [reads.get_run(connection, run_id) for run_id in run_ids]
-            alive = workers_alive(connection)
+            alive = fleet.alive(connection)
         if look is not None:
             look(rows)
         waiting = [row for row in rows if row.status not in ENDED]
@@ -124,18 +145,19 @@ def wait_for(
         time.sleep(interval)
 
 
-def workers_alive(connection: Connection) -> int:
-    """How many workers have been heard of lately, on any host."""
-    since = time.time() - WORKER_SILENT
-    return sum(worker.ended_at is None and worker.heartbeat_at > since for worker in reads.workers(connection))
+def devices_asked_for(config: Mapping[str, Any]) -> int:
+    """How many devices a run of this configuration, which may be an older version's, asks for."""
+    return int((config.get("launch") or {}).get("num_processes", 1))
 
 
-def _submit_all(configs: Sequence[RunConfig], experiment: str, preset: str | None) -> list[int]:
+def _submit_all(
+    configs: Sequence[RunConfig], experiment: str, preset: str | None, cloned_from: int | None
+) -> list[int]:
     if not experiment.strip() or len(experiment) > _LONGEST_NAME:
         raise ConfigError(
             [Problem("experiment", f"{experiment!r} is refused; give a name of 1 to {_LONGEST_NAME} characters")]
         )
-    configs = [_with_absolute_paths(config) for config in configs]
+    configs = [with_absolute_paths(config) for config in configs]
     # Seeds change nothing that preflight looks at, and it reads every line of the data.
     for config in {
         config.model_copy(update={"seed": 0, "name": ""}).model_dump_json(): config for config in configs
@@ -144,7 +166,8 @@ def _submit_all(configs: Sequence[RunConfig], experiment: str, preset: str | Non
     folders: list[Path] = []
     try:
         with store.writing() as connection:
-            ids = [_create(connection, config, experiment, preset, folders) for config in configs]
+            origin = None if cloned_from is None else reads.get_run(connection, cloned_from)
+            ids = [_create(connection, config, experiment, preset, origin, folders) for config in configs]
     except BaseException:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
@@ -162,15 +185,23 @@ def _unchanged(preset: str | None, config: RunConfig) -> str | None:
     return preset if (original.regime, original.mtp) == (config.regime, config.mtp) else None
 
 
-def _create(connection: Connection, config: RunConfig, experiment: str, preset: str | None, folders: list[Path]) -> int:
+def _create(
+    connection: Connection,
+    config: RunConfig,
+    experiment: str,
+    preset: str | None,
+    origin: RunDetail | None,
+    folders: list[Path],
+) -> int:
     preset = _unchanged(preset, config)
     method = preset.rpartition("/")[2] if preset else config.regime.kind
     name = config.name or f"{method}-{config.algorithm.kind}-seed{config.seed}"
+    values = config.model_dump(mode="json")
     run_id = writes.create_run(
         connection,
         experiment=experiment,
         name=name,
-        config=config.model_dump(mode="json"),
+        config=values,
         regime=config.regime.kind,
         algorithm=config.algorithm.kind,
         seed=config.seed,
@@ -178,6 +209,11 @@ def _create(connection: Connection, config: RunConfig, experiment: str, preset: 
         preset=preset,
         folder="",
         now=time.time(),
+        devices=devices_asked_for(values),
+        priority=config.launch.priority,
+        retries=config.launch.retries,
+        cloned_from=None if origin is None else origin.id,
+        difference=None if origin is None else difference(origin.config, values),
     )
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
     # The random part keeps apart the folders of two databases that share a home.
@@ -189,7 +225,12 @@ def _create(connection: Connection, config: RunConfig, experiment: str, preset: 
     return run_id
 
 
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(field, there, here) of every setting that differs, the name apart."""
+    return [change for change in differences(old, new) if change[0] != "name"]
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The same configuration for a trainer that runs in another folder. A model that is no folder here is a hub name."""
     changes: dict[str, Any] = {}
     if Path(config.model.path).is_dir():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from typing import Any
 
@@ -15,8 +16,10 @@ from rich.table import Table
 
 from backend.leaderboard import Board, Row
 from backend.outcome import torn_in_words
-from db.reads import RunDetail, RunRow
-from db.statuses import ACTIVE, ENDED, Status
+from db.queue import Device
+from db.reads import RunDetail, RunRow, WorkerRow
+from db.statuses import ACTIVE, Status
+from trainer.config.continuing import shown
 from trainer.evaluation.statistics import Estimate
 from trainer.events import encode_number
 
@@ -40,8 +43,8 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=None if terminal else _WIDTH_WITHOUT_TERMINAL, highlight=False)
 
 
-def runs_table(rows: Sequence[RunRow]) -> Table:
-    """Runs, one per line."""
+def runs_table(rows: Sequence[RunRow], waits: Mapping[int, str] = {}) -> Table:
+    """Runs, one per line; `waits` says why queued ones do."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, justify in (
         ("run", "right"),
@@ -65,9 +68,30 @@ def runs_table(rows: Sequence[RunRow]) -> Table:
             number(row.coefficient),
             number(row.latest.get("time/step_seconds"), digits=2),
             duration(time.time() - row.created_at),
-            escape(note(row)),
+            escape(waits.get(row.id, note(row))),
         )
     return table
+
+
+def workers_table(rows: Sequence[WorkerRow], taken: AbstractSet[Device]) -> Table:
+    """Workers, one per line."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("worker", "host", "devices", "free", "state"):
+        table.add_column(name, no_wrap=name != "devices")
+    for row in rows:
+        values = worker_json(row, taken)
+        state = "[yellow]drained[/]" if row.draining else "[green]takes runs[/]"
+        table.add_row(
+            *map(escape, (row.name, row.host, ", ".join(row.devices), f"{len(values['free'])} of {len(row.devices)}")),
+            state,
+        )
+    return table
+
+
+def worker_json(row: WorkerRow, taken: AbstractSet[Device]) -> dict[str, Any]:
+    """A worker as JSON can hold it, with those of its devices that are free."""
+    free = [name for name in row.devices if Device(row.host, name) not in taken]
+    return {**plain(asdict(row)), "free": free}
 
 
 def note(row: RunRow) -> str:
@@ -75,22 +99,24 @@ def note(row: RunRow) -> str:
     return row.stage if row.status in ACTIVE and row.stage else row.reason
 
 
-def run_lines(run: RunDetail) -> Table:
-    """One run in detail."""
+def run_lines(run: RunDetail, waits: str | None = None) -> Table:
+    """One run in detail; `waits` says why a queued one does."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    said = waits or note(run)
     left = seconds_left(run)
     torn = sum(attempt.torn_lines for attempt in run.attempts)
     facts = {
         "run": f"{run.id} ({run.name})",
         "experiment": escape(run.experiment),
-        "status": f"[{COLOURS[run.status]}]{run.status}[/]" + (f": {escape(note(run))}" if note(run) else ""),
+        "status": f"[{COLOURS[run.status]}]{run.status}[/]" + (f": {escape(said)}" if said else ""),
         "step": f"{run.step} of {run.total_steps}" + (f", about {duration(left)} left" if left else ""),
         "regime": f"{run.regime}, {run.algorithm}, seed {run.seed}",
         "preset": escape(run.preset or "-"),
-        "attempt": str(run.attempt),
-        "device": run.device or "-",
+        **({"cloned from": escape(origin_in_words(run))} if run.cloned_from is not None else {}),
+        **attempts_in_words(run),
+        "devices": ", ".join(run.devices) or "-",
         "folder": escape(run.folder),
         **({"events": torn_in_words(torn)} if torn else {}),
         **{name: number(value) for name, value in sorted(run.latest.items())},
@@ -101,6 +127,24 @@ def run_lines(run: RunDetail) -> Table:
     for name, value in facts.items():
         table.add_row(name, value)
     return table
+
+
+def origin_in_words(run: RunDetail) -> str:
+    """The run that it was made from, and in which settings it differs."""
+    changes = [f"{field}: {shown(old)} → {shown(new)}" for field, old, new in run.difference or ()]
+    return f"run {run.cloned_from}, {'; '.join(changes) or 'with nothing changed'}"
+
+
+def attempts_in_words(run: RunDetail) -> dict[str, str]:
+    """The attempts of a run that has several: why each was made, where, and how it ended."""
+    if len(run.attempts) < 2:
+        return {"attempt": str(run.attempt)}
+    lines = {}
+    for row in run.attempts:
+        where = f"on {row.host}" + (f" ({', '.join(row.devices)})" if row.devices else "")
+        end = f"{row.outcome}{f': {row.message}' if row.message else ''}" if row.outcome else "not ended"
+        lines[f"attempt {row.number}"] = escape("; ".join(filter(None, (row.cause, where, end))))
+    return lines
 
 
 def board_table(board: Board) -> Table:
@@ -167,13 +211,14 @@ def plain(value: Any) -> Any:
 def seconds_left(run: RunRow) -> float | None:
     """Estimate for a run that trains; None before its first step, and where it does not train.
 
-    At first from the last step alone, because the time so far is mostly that of loading; later from the pace so far, which
+    At first from the last step alone, because the time so far is mostly that of loading; later from the pace of this attempt, which
     counts evaluations and checkpoints too.
     """
-    if run.status in ENDED or run.started_at is None or not run.step:
+    done = run.step - (run.resumed_from or 0)
+    if run.status not in ACTIVE or run.attempt_started_at is None or done <= 0:
         return None
-    pace = (time.time() - run.started_at) / run.step
-    if run.step < _FIRST_STEPS:
+    pace = (time.time() - run.attempt_started_at) / done
+    if done < _FIRST_STEPS:
         pace = run.latest.get("time/step_seconds", pace)
     return pace * (run.total_steps - run.step)
 

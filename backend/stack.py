@@ -300,9 +300,9 @@ def _not_ended(run: reads.RunDetail, cause: str | None) -> str:
     )
 
 
-def _active(of: Settings) -> list[claims.StaleAttempt]:
+def _active(of: Settings) -> list[claims.OwnerRow]:
     with store.reading() as connection:
-        attempts = claims.stale_attempts(connection, host=socket.gethostname(), before=float("inf"))
+        attempts = claims.owners(connection, host=socket.gethostname())
     return [attempt for attempt in attempts if Path(attempt.folder).is_relative_to(of.runs)]
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 
 from backend import processes, store
 from backend.devices import devices, environment_for
-from backend.outcome import End, Evidence, end_of, tail, torn_in_words
+from backend.outcome import End, Evidence, end_of, part_of, tail, torn_in_words
 from backend.settings import check_packages, environment, settings
 from backend.trainer_process import LOG_FILE, TRAINER, TrainerProcess
 from db import claims, reads
@@ -41,6 +41,8 @@ COMPLAINTS = 30.0
 """Seconds between two lines in the log about a database that does not answer."""
 RETRY = 1.0
 """Seconds between two tries where nothing can go on without the database."""
+LEFT = 0.1
+"""Seconds between two looks at what an ended trainer left behind."""
 
 BY_USER = "stopped by the user"
 BY_SHUTDOWN = "the stack was shut down"
@@ -85,7 +87,9 @@ class Supervisor:
         self._patience = patience
         self._grace = settings().stop_grace
         self._folder = Path()
-        self._device: str | None = None
+        self._devices: Sequence[str] = ()
+        self._time_is_over_at = math.inf
+        self._max_hours: float | None = None
         self._offset = 0
         self._trainer: TrainerProcess | None = None
         self._recorded = False
@@ -111,16 +115,17 @@ class Supervisor:
             try:
                 self._start()
             except OSError as error:
-                self._finish(End(Status.FAILED, f"the trainer could not be started: {error}"))
+                self._finish(End(Status.FAILED, f"the trainer could not be started: {error}", lost=True))
                 return
-        if self._watch():
-            assert self._trainer is not None
-            self._trainer.end_leftovers()
+        assert self._trainer is not None
+        if self._watch(self._trainer) and self._outlast(self._trainer):
             # Once more: a trainer that ended before it was watched, or between two looks, may have been asked to stop.
             self._insist(self._look_for_stop)
             while self._insist(self._carry):
                 pass
             self._finish(end_of(self._evidence(self._trainer)))
+        else:
+            self._give_up(self._trainer)
 
     def _adopt(self) -> bool:
         """Become the attempt's supervisor and learn what an earlier one left; False where the attempt is not to be had."""
@@ -142,34 +147,36 @@ class Supervisor:
                 previous_pid=row.supervisor_pid,
                 now=time.time(),
             )
-        self._folder, self._device = Path(run.folder), run.device
+        self._folder, self._devices = Path(run.folder), run.devices
+        self._max_hours = (run.config.get("launch") or {}).get("max_hours")
+        if self._max_hours is not None:
+            before = sum((other.ended_at or 0.0) - other.started_at for other in run.attempts if other.ended_at)
+            self._time_is_over_at = row.started_at + 3600 * self._max_hours - before
         self._trainer = self._left_by(row)
         self._recorded = row.trainer_pid is not None
         return adopted
 
     def _left_by(self, row: AttemptRow) -> TrainerProcess | None:
         if row.trainer_pid is not None and row.trainer_started is not None:
-            return TrainerProcess.recorded(row.trainer_pid, row.trainer_started)
+            return TrainerProcess.recorded(row.trainer_pid, row.trainer_started, self._folder, self._attempt)
         if row.supervisor_pid is not None:
             return TrainerProcess.find(self._folder, self._attempt)
         return None
 
     def _start(self) -> None:
-        assert self._device is not None, "a claimed run holds a device"
-        confined = environment_for(self._device, total=len(devices(settings())))
+        assert self._devices, "a claimed run holds devices"
+        confined = environment_for(self._devices, total=len(devices(settings())))
         self._trainer = TrainerProcess.start(self._program, self._folder, self._attempt, {**environment(), **confined})
-        log.info("the trainer runs as process %s on %s", self._trainer.identity, self._device)
+        log.info("the trainer runs as process %s on %s", self._trainer.identity, ", ".join(self._devices))
 
     # --- while the trainer lives -----------------------------------------------------------------------------
 
-    def _watch(self) -> bool:
+    def _watch(self, trainer: TrainerProcess) -> bool:
         """Look after the trainer until it has ended; False where the run became somebody else's."""
-        assert self._trainer is not None
-        while self._trainer.lives():
+        while trainer.lives():
             try:
-                self._record(self._trainer)
+                self._record(trainer)
                 if not self._beat():
-                    log.warning("run %d, attempt %d is somebody else's now", self._run_id, self._attempt)
                     return False
                 self._look_for_stop()
                 self._carry()
@@ -178,9 +185,30 @@ class Supervisor:
             if self._shutting_down and self._stop is None:
                 self._stop = BY_SHUTDOWN
             if self._stop is not None:
-                self._trainer.stop(self._grace)
+                trainer.stop(self._grace)
             time.sleep(POLL)
         return True
+
+    def _outlast(self, trainer: TrainerProcess) -> bool:
+        """Wait until nothing is left of the ended trainer; False where the run became somebody else's meanwhile."""
+        while not trainer.all_gone():
+            try:
+                if not self._beat():
+                    return False
+            except store.UNREACHABLE as error:
+                self._complain("the database does not answer: %s", error)
+            time.sleep(LEFT)
+        return True
+
+    def _give_up(self, trainer: TrainerProcess) -> None:
+        """End the trainer of a run that was given to somebody else, because nobody had heard of this attempt: it holds devices that are
+        another's now."""
+        log.warning("run %d, attempt %d is somebody else's now; its trainer is ended", self._run_id, self._attempt)
+        while trainer.lives():
+            trainer.stop(self._grace)
+            time.sleep(POLL)
+        while not trainer.all_gone():
+            time.sleep(LEFT)
 
     def _record(self, trainer: TrainerProcess) -> None:
         if not self._recorded and trainer.identity is not None:
@@ -200,6 +228,8 @@ class Supervisor:
         if self._stop is None:
             with store.reading() as connection:
                 self._stop = BY_USER if claims.stop_requested(connection, self._run_id) else None
+        if self._stop is None and time.time() > self._time_is_over_at:
+            self._stop = f"stopped after {self._max_hours:g} h, the longest time that it may take (launch.max_hours)"
 
     def _carry(self) -> bool:
         """Store the next stretch of the event file; False where it holds no further complete line."""
@@ -219,7 +249,7 @@ class Supervisor:
         return Evidence(
             exit_code=trainer.exit_code,
             ended=_last_ended(self._folder / EVENTS_FILE, self._attempt),
-            log=tail(self._folder / LOG_FILE),
+            log=part_of(tail(self._folder / LOG_FILE), self._attempt),
             stop=self._stop,
             killed_after=self._grace if trainer.killed else None,
         )
@@ -227,27 +257,34 @@ class Supervisor:
     def _finish(self, end: End) -> None:
         exit_code = self._trainer.exit_code if self._trainer else None
 
-        def finish() -> bool:
+        def finish() -> Status | None:
             with store.writing() as connection:
-                ended = claims.finish(
-                    connection,
-                    run_id=self._run_id,
-                    attempt=self._attempt,
-                    status=end.status,
-                    reason=end.reason,
-                    exit_code=exit_code,
-                    now=time.time(),
-                )
-                if ended:
+                status = self._end(connection, end, exit_code)
+                if status is not None:
                     self._tell_of_torn_lines(connection)
-                return ended
+                return status
 
-        self._insist(finish)
-        log.info("run %d %s: %s", self._run_id, end.status, end.reason or "no more to say")
+        status = self._insist(finish)
+        log.info("run %d is %s: %s", self._run_id, status or "somebody else's", end.reason or "no more to say")
         # Imported here, because Celery is large and a supervisor waits beside its trainer for hours.
         from backend.celery_app import ring
 
         ring(self._run_id)
+
+    def _end(self, connection: Connection, end: End, exit_code: int | None) -> Status | None:
+        run_id, attempt, now = self._run_id, self._attempt, time.time()
+        if end.lost:
+            return claims.lose(connection, run_id=run_id, attempt=attempt, reason=end.reason, now=now)
+        ended = claims.finish(
+            connection,
+            run_id=run_id,
+            attempt=attempt,
+            status=end.status,
+            reason=end.reason,
+            exit_code=exit_code,
+            now=now,
+        )
+        return end.status if ended else None
 
     def _tell_of_torn_lines(self, connection: Connection) -> None:
         run = reads.get_run(connection, self._run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backend import processes
+from backend.outcome import heading
 from backend.processes import Process
 
 TRAINER = (sys.executable, "-P", "-m", "trainer")
@@ -18,6 +20,11 @@ named `trainer` where the user happens to be is not taken for ours."""
 
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "trainer.log"
+LOCK_FILE = ".lock"
+"""Held by the trainer as long as it lives, on whatever host."""
+
+MARK = "MTPRL_ATTEMPT"
+"""Variable of the trainer and of all that it starts, in whatever process group: the attempt that they belong to (`mark`)."""
 
 LEFTOVERS = 5.0
 """Seconds that a trainer's children have to end after it."""
@@ -26,12 +33,15 @@ LEFTOVERS = 5.0
 class TrainerProcess:
     """A trainer, of which this process may or may not be the parent. Make it with `start`, `recorded` or `find`."""
 
-    def __init__(self, identity: Process | None, child: subprocess.Popen[bytes] | None = None):
+    def __init__(self, identity: Process | None, mark: str, child: subprocess.Popen[bytes] | None = None):
         self.identity = identity
         """None where it ended before it could be looked at."""
+        self._mark = mark
         self._child = child
         self._stopping_since: float | None = None
+        self._ended_at: float | None = None
         self._killed = False
+        self._looks_without = 0
 
     @classmethod
     def start(
@@ -42,20 +52,26 @@ class TrainerProcess:
         Raises:
             OSError: it cannot be started.
         """
-        command = [*program, str(folder / CONFIG_FILE), *_arguments(folder, attempt)]
-        child = processes.start(command, folder / LOG_FILE, environment)
-        return cls(processes.identify(child.pid), child)
+        command = [*program, str(folder / CONFIG_FILE), "--output", str(folder), "--attempt", str(attempt)]
+        marked = {**environment, MARK: mark(folder, attempt)}
+        with open(folder / LOG_FILE, "a", encoding="utf-8") as log:
+            log.write(heading(attempt))
+        child = processes.start(command, folder / LOG_FILE, marked)
+        return cls(processes.identify(child.pid), marked[MARK], child)
 
     @classmethod
-    def recorded(cls, pid: int, started: float) -> TrainerProcess:
+    def recorded(cls, pid: int, started: float, folder: Path, attempt: int) -> TrainerProcess:
         """The trainer that an earlier supervisor started and recorded, dead or alive."""
-        return cls(Process(pid, started))
+        return cls(Process(pid, started), mark(folder, attempt))
 
     @classmethod
     def find(cls, folder: Path, attempt: int) -> TrainerProcess | None:
         """The trainer of a supervisor that died before it could record it; None where none lives."""
-        identity = processes.find(*_arguments(folder, attempt))
-        return cls(identity) if identity else None
+        wanted = mark(folder, attempt)
+        found = [process for process, value in processes.marked(MARK).items() if value == wanted]
+        pids = {process.pid for process in found}
+        first = next((process for process in found if processes.parent(process) not in pids), None)
+        return cls(first, wanted) if first else None
 
     def lives(self) -> bool:
         """Whether the trainer itself, the leader of its group, is still there."""
@@ -84,15 +100,26 @@ class TrainerProcess:
             self._killed = True
             processes.signal_group(self._group, signal.SIGKILL)
 
-    def end_leftovers(self) -> None:
-        """Make sure that no process of the ended trainer's group is left: its children may end by themselves, else are killed."""
-        if self._group == 0 or processes.identify(self._group) is not None:
-            return  # never seen, or the id belongs to another process by now, which it cannot while the group lives
-        deadline = time.monotonic() + LEFTOVERS
-        while processes.group_members(self._group):
-            if time.monotonic() > deadline:
-                processes.signal_group(self._group, signal.SIGKILL)
-            time.sleep(0.05)
+    def all_gone(self) -> bool:
+        """Whether the ended trainer has left no process behind, so that its devices are free; to be called again and again.
+
+        What it started has some seconds to end by itself and is then killed, in whatever process group it is.
+        """
+        left = self._left()
+        self._ended_at = self._ended_at or time.monotonic()
+        if self._killed or time.monotonic() - self._ended_at > LEFTOVERS:
+            for process in left:
+                processes.kill(process)
+        # Twice, because a process that was started this very moment does not show its environment yet.
+        self._looks_without = 0 if left else self._looks_without + 1
+        return self._looks_without > 1
+
+    def _left(self) -> set[Process]:
+        left = {process for process, value in processes.marked(MARK).items() if value == self._mark}
+        # Where the id belongs to another process by now, which it cannot while the group lives, the group is gone.
+        if self._group and processes.identify(self._group) is None:
+            left.update(filter(None, map(processes.identify, processes.group_members(self._group))))
+        return left
 
     @property
     def _group(self) -> int:
@@ -101,5 +128,24 @@ class TrainerProcess:
         return self.identity.pid if self.identity else 0
 
 
-def _arguments(folder: Path, attempt: int) -> list[str]:
-    return ["--output", str(folder), "--attempt", str(attempt)]
+def mark(folder: Path | str, attempt: int) -> str:
+    """What tells the processes of this attempt from all others."""
+    return f"{attempt}:{folder}"
+
+
+def unmark(mark: str) -> tuple[int, str]:
+    """The attempt's number and its run's folder; number 0 where it is no mark."""
+    number, _, folder = mark.partition(":")
+    return (int(number) if number.isdecimal() else 0), folder
+
+
+def folder_is_held(folder: Path | str) -> bool:
+    """Whether a trainer holds the run folder, on whatever host sees the same one; False where the folder is not seen here."""
+    try:
+        with open(Path(folder) / LOCK_FILE, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

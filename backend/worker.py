@@ -1,4 +1,4 @@
-"""The worker: claims queued runs, starts their supervisors, and looks after runs whose supervisor died.
+"""The worker: claims queued runs, starts their supervisors, and looks after runs whose owner died.
 
 Started as `python -m celery -A backend.celery_app worker -P solo`. Celery's own loop only hears the doorbell; the work is
 done by one housekeeping thread, every two seconds and whenever the bell rings. A supervisor is a process of its own, so the
@@ -21,20 +21,20 @@ from typing import Any
 
 from celery import signals
 
-from backend import processes, store
+from backend import processes, reaper, store
 from backend.celery_app import LAUNCH, app
 from backend.devices import devices
+from backend.fleet import WORKER_SILENT
 from backend.settings import check_packages, environment, settings
+from backend.trainer_process import CONFIG_FILE
 from db import claims, workers
-from db.claims import StaleAttempt
-from db.statuses import Status
+from db.claims import Claim, OwnerRow
+from db.queue import Waiting
 
 INTERVAL = 2.0
 """Seconds between two looks at the store."""
 SILENT = 6.0
 """Seconds without a heartbeat after which a supervisor's process is looked for: three heartbeats."""
-NEVER_HEARD = 15.0
-"""Seconds that a new supervisor has to record itself."""
 MOST_FAILURES = 3
 """Supervisors of one attempt that may fail before its run is given up."""
 
@@ -52,6 +52,8 @@ class Housekeeper:
         self.devices = devices(settings())
         self._supervisor = supervisor
         self._children: dict[tuple[int, int], subprocess.Popen[bytes]] = {}
+        self._absences = reaper.Absences()
+        self._orphans = reaper.Orphans(self.host, settings().stop_grace)
         self._failures: Counter[tuple[int, int]] = Counter()
         self._bell = threading.Event()
         self._ending = threading.Event()
@@ -78,39 +80,67 @@ class Housekeeper:
             log.warning("the end of this worker is not recorded, because the database does not answer: %s", error)
 
     def tick(self) -> None:
-        """One round: heartbeat, runs without a supervisor, queued runs."""
+        """One round: heartbeat, runs without an owner, queued runs."""
         self._read_exit_statuses()
         now = time.time()
         with store.writing() as connection:
             workers.worker_heartbeat(connection, self.name, self.host, os.getpid(), self.devices, now)
         with store.reading() as connection:
-            silent = claims.stale_attempts(connection, host=self.host, before=now - SILENT)
-        for attempt in silent:
-            if (attempt.run_id, attempt.attempt) not in self._children and _lost_its_supervisor(attempt, now):
-                self._take_care(attempt)
-        while not self._ending.is_set():
-            with store.writing() as connection:
-                claim = claims.claim_next(connection, host=self.host, devices=self.devices, now=time.time())
-            if claim is None:
-                break
-            log.info("run %d, attempt %d starts on %s", claim.run_id, claim.attempt, claim.device)
+            silent = claims.owners(connection, host=self.host, before=now - SILENT)
+            elsewhere = claims.owners_elsewhere(connection, host=self.host)
+        for owner in silent:
+            if (owner.run_id, owner.attempt) not in self._children and reaper.lost_its_supervisor(owner, now):
+                self._take_care(owner)
+        for owner in self._absences.gone(elsewhere, time.monotonic()):
+            reaper.give_up(owner)
+        self._orphans.end()
+        while not self._ending.is_set() and (claim := self._claim()):
+            log.info("run %d, attempt %d starts on %s", claim.run_id, claim.attempt, ", ".join(claim.devices))
             self._supervise(claim.run_id, claim.attempt, claim.folder)
 
-    def _take_care(self, attempt: StaleAttempt) -> None:
-        """Give the attempt a new supervisor, which goes on or ends it; or give up where supervisors keep failing."""
-        trainer_lives = processes.alive(attempt.trainer_pid, attempt.trainer_started)
-        if self._failures[attempt.run_id, attempt.attempt] < MOST_FAILURES or trainer_lives:
-            log.warning("run %d, attempt %d has lost its supervisor; starting another", attempt.run_id, attempt.attempt)
-            self._supervise(attempt.run_id, attempt.attempt, attempt.folder)
-            return
-        reason = f"the run's supervisor failed {MOST_FAILURES} times; {attempt.folder}/supervisor.log says why"
-        key = {"run_id": attempt.run_id, "attempt": attempt.attempt}
+    def _claim(self) -> Claim | None:
+        unseen: list[Waiting] = []
+
+        def sees(run: Waiting) -> bool:
+            found = (Path(run.folder) / CONFIG_FILE).is_file()
+            if not found:
+                unseen.append(run)
+            return found
+
+        now = time.time()
         with store.writing() as connection:
-            claims.finish(connection, **key, status=Status.FAILED, reason=reason, exit_code=None, now=time.time())
+            claim = claims.claim_next(
+                connection,
+                host=self.host,
+                devices=self.devices,
+                now=now,
+                worker=self.name,
+                since=now - WORKER_SILENT,
+                sees=sees,
+            )
+            for run in unseen:
+                claims.note_waiting(connection, run, f"{self.host} does not find its folder {run.folder}")
+        return claim
+
+    def _take_care(self, owner: OwnerRow) -> None:
+        """Give the attempt a new supervisor, which goes on or ends it; or give up where supervisors keep failing."""
+        if self._failures[owner.run_id, owner.attempt] < MOST_FAILURES or reaper.trainer_lives(owner):
+            log.warning("run %d, attempt %d has lost its supervisor; starting another", owner.run_id, owner.attempt)
+            self._supervise(owner.run_id, owner.attempt, owner.folder)
+            return
+        reason = f"the run's supervisor failed {MOST_FAILURES} times; {owner.folder}/supervisor.log says why"
+        with store.writing() as connection:
+            claims.lose(connection, run_id=owner.run_id, attempt=owner.attempt, reason=reason, now=time.time())
 
     def _supervise(self, run_id: int, attempt: int, folder: str) -> None:
         command = [*self._supervisor, str(run_id), str(attempt)]
-        self._children[run_id, attempt] = processes.start(command, Path(folder) / "supervisor.log", environment())
+        try:
+            child = processes.start(command, Path(folder) / "supervisor.log", environment())
+        except OSError as error:
+            log.warning("the supervisor of run %d could not be started: %s", run_id, error)
+            self._failures[run_id, attempt] += 1
+        else:
+            self._children[run_id, attempt] = child
 
     def _read_exit_statuses(self) -> None:
         """Forget ended supervisors: until its parent asks for the exit status, an ended process stays as a zombie."""
@@ -131,18 +161,12 @@ class Housekeeper:
             self._bell.wait(INTERVAL)
 
 
-def _lost_its_supervisor(attempt: StaleAttempt, now: float) -> bool:
-    if attempt.supervisor_pid is None:
-        return attempt.heartbeat_at < now - NEVER_HEARD
-    return not processes.alive(attempt.supervisor_pid, attempt.supervisor_started)
-
-
 _housekeeper: Housekeeper | None = None
 
 
 @app.task(name=LAUNCH)
 def launch(run_id: int) -> None:
-    """The doorbell. Which run rings does not matter: the oldest queued one is next."""
+    """The doorbell. Which run rings does not matter: what is next stands in the store."""
     if _housekeeper is not None:
         _housekeeper.ring()
 

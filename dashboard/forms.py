@@ -247,19 +247,21 @@ def parse_seeds(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Start:
-    """What a form began with: a preset, or the matched control of a run."""
+    """What a form began with: a preset, a run, or the matched control of one."""
 
-    arguments: tuple[str, ...]
-    """How the shell command names it."""
+    command: tuple[str, ...]
+    """The shell command that submits it unchanged, without `mtprl`."""
     values: Mapping[str, Any]
     description: str
     preset: str | None = None
     """Its name, where it is one."""
+    origin: int | None = None
+    """The run that it was made from."""
 
 
 def command(start: Start, texts: Mapping[str, str], *, seeds: Sequence[int], experiment: str) -> str:
     """The shell command that submits the same runs: what the form began with, then only what differs from it."""
-    parts = ["mtprl", "submit", *start.arguments]
+    parts = ["mtprl", *start.command]
     for override in overrides(start.values, texts):
         parts += ["--set", override]
     parts += ["--seeds", ",".join(map(str, seeds)), "--experiment", experiment]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from backend.runs import WORKER_SILENT
+from backend.fleet import WORKER_SILENT
 from dashboard import words
+from db.reads import WorkerRow
 from db.statuses import ACTIVE, Status
 
 STALE_AFTER = WORKER_SILENT
@@ -33,12 +34,14 @@ def is_stale(heartbeat_at: float | None, now: float) -> bool:
     return heartbeat_at is None or now - heartbeat_at > STALE_AFTER
 
 
-def queue_line(counts: Mapping[Status, int], alive: int) -> tuple[str, bool]:
-    """The state of queue and workers (`alive` of them) in one line, and whether it needs the reader's attention."""
+def queue_line(counts: Mapping[Status, int], alive: Sequence[WorkerRow]) -> tuple[str, bool]:
+    """The state of queue and workers in one line, and whether it needs the reader's attention."""
     queued, active = counts[Status.QUEUED], sum(counts[status] for status in ACTIVE)
     tail = f"{active} active · {queued} queued"
+    drained = sum(worker.draining for worker in alive)
     if alive:
-        return f"{alive} worker{'s' if alive > 1 else ''} alive · {tail}", False
+        said = f"{words.plural(len(alive), 'worker')} alive" + (f", {drained} drained" if drained else "")
+        return f"{said} · {tail}", drained == len(alive)
     if active or queued:
         return f"No worker is alive: run `mtprl up`, and the {tail.replace(' · ', ' and ')} go on.", True
     return "No worker is alive: run `mtprl up` before launching a run.", True

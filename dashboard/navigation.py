@@ -17,6 +17,10 @@ CONTROL_OF = "control_of"
 """Address of the page of a new run, `/new?control_of=RUN`: begin with that run's matched control."""
 
 
+CLONE_OF = "clone_of"
+"""`/new?clone_of=RUN`: begin with that run's configuration."""
+
+
 def runs() -> StreamlitPage:
     """What is running, how far and how it goes."""
     return st.Page(_PAGES / "runs.py", title="Runs", icon=":material/table_rows:", default=True)

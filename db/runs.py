@@ -1,17 +1,17 @@
-"""What a user does to a run: submit it and ask it to stop; and the log of what happened to it.
+"""What a user does to a run: submit it, ask it to stop and let it go on; and the log of what happened to it.
 
 Every function works in the caller's transaction, opened with `db.engine.writing`; times are seconds since the epoch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from db import upsert
-from db.statuses import Status
+from db.statuses import ENDED, Status
 from db.tables import experiments, run_events, runs
 from trainer.errors import StoreError
 
@@ -29,10 +29,16 @@ def create_run(
     preset: str | None,
     folder: str,
     now: float,
+    devices: int = 1,
+    priority: int = 0,
+    retries: int = 0,
+    cloned_from: int | None = None,
+    difference: Sequence[tuple[str, Any, Any]] | None = None,
 ) -> int:
     """Put a run at the end of the queue and return its id; the experiment is made where it is new.
 
-    `folder` may be given later with `set_folder`, where the id is to be part of it.
+    `folder` may be given later with `set_folder`, where the id is to be part of it. `difference` is (field, there, here) for
+    each setting in which it differs from the run that it is cloned from.
     """
     connection.execute(
         upsert.insert(connection, experiments).values(name=experiment, created_at=now).on_conflict_do_nothing()
@@ -52,11 +58,57 @@ def create_run(
             folder=folder,
             status=Status.QUEUED,
             created_at=now,
+            queued_at=now,
+            devices=devices,
+            priority=priority,
+            retries=retries,
+            cloned_from=cloned_from,
+            difference=None if difference is None else [list(change) for change in difference],
         )
         .returning(runs.c.id)
     ).scalar_one()
-    log_event(connection, run_id, 0, 0, "submitted", f"submitted to experiment {experiment}", now=now)
+    cloned = f", cloned from run {cloned_from}" if cloned_from is not None else ""
+    log_event(connection, run_id, 0, 0, "submitted", f"submitted to experiment {experiment}{cloned}", now=now)
     return run_id
+
+
+def resume(
+    connection: Connection,
+    run_id: int,
+    *,
+    attempt: int,
+    config: Mapping[str, Any],
+    total_steps: int,
+    devices: int,
+    priority: int,
+    retries: int,
+    reason: str,
+    now: float,
+) -> bool:
+    """Put a run that has ended at the end of the queue again, as the same run with another attempt to come.
+
+    Returns:
+        False, with nothing changed, where it has not ended, or `attempt` is not its last one.
+    """
+    ended = update(runs).where(runs.c.id == run_id, runs.c.attempt == attempt, runs.c.status.in_(ENDED))
+    values = {
+        "status": Status.QUEUED,
+        "reason": reason,
+        "stop_requested": False,
+        "ended_at": None,
+        "config": dict(config),
+        "total_steps": total_steps,
+        "devices": devices,
+        "priority": priority,
+        "retries": retries,
+        "retried": 0,
+        "queued_at": now,
+    }
+    step = connection.execute(ended.values(values).returning(runs.c.step)).scalar_one_or_none()
+    if step is None:
+        return False
+    log_event(connection, run_id, attempt, step, "resumed", reason, now=now)
+    return True
 
 
 def set_folder(connection: Connection, run_id: int, folder: str) -> None:

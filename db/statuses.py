@@ -1,7 +1,8 @@
 """The statuses of a run.
 
 queued -> starting -> running -> finished | failed | stopped
-   |          `----------`-> stopping -> stopped
+   |          |----------`-> stopping -> stopped
+   |          `-> queued, after an accident that was not the run's own; as is a run that a user resumes
    `-> stopped
 """
 
@@ -23,7 +24,7 @@ class Status(StrEnum):
 
 
 ACTIVE = frozenset({Status.STARTING, Status.RUNNING, Status.STOPPING})
-"""An attempt owns the run and holds a device."""
+"""An attempt owns the run and holds its devices."""
 
 ENDED = frozenset({Status.FINISHED, Status.FAILED, Status.STOPPED})
 """No process is left."""

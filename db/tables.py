@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -64,6 +65,16 @@ runs = Table(
     Column("status", String(20), nullable=False, index=True),
     Column("reason", Text, nullable=False, default=""),
     Column("stop_requested", Boolean, nullable=False, default=False),
+    # What it asks of the queue: devices, its rank (higher first, then the older `queued_at`), and how often it may be queued
+    # again by itself; `retried` counts how often it was, since the user queued it last.
+    Column("devices", Integer, nullable=False, server_default="1"),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("queued_at", Float, nullable=False, server_default="0"),
+    Column("retries", Integer, nullable=False, server_default="0"),
+    Column("retried", Integer, nullable=False, server_default="0"),
+    # The run that it was made from, and in which settings it differs: [[field, there, here], ...].
+    Column("cloned_from", Integer),
+    Column("difference", JSON(none_as_null=True)),
     # The last attempt, the last step whose values are complete, and what the trainer is doing now.
     Column("attempt", Integer, nullable=False, default=0),
     Column("step", Integer, nullable=False, default=0),
@@ -81,6 +92,9 @@ attempts = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     # A process is known by host, id and start time: ids are used again.
     Column("host", String(200), nullable=False),
+    Column("devices", JSON),
+    # Why there is this attempt, in words; none for the first one.
+    Column("cause", Text),
     Column("supervisor_pid", Integer),
     Column("supervisor_started", Float),
     Column("trainer_pid", Integer),
@@ -94,6 +108,7 @@ attempts = Table(
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
     Column("exit_code", Integer),
+    # finished, failed, stopped, or lost: ended by an accident that was not the run's own.
     Column("outcome", String(20)),
     Column("message", Text, nullable=False, default=""),
 )
@@ -208,6 +223,8 @@ workers = Table(
     Column("started_at", Float, nullable=False),
     Column("heartbeat_at", Float, nullable=False),
     Column("ended_at", Float),
+    # It takes no new run, and goes on with those it has.
+    Column("draining", Boolean, nullable=False, server_default=false()),
 )
 
 leases = Table(

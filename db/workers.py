@@ -32,3 +32,8 @@ def worker_heartbeat(
 def worker_ended(connection: Connection, name: str, now: float) -> None:
     """Say that the worker has shut down in good order."""
     connection.execute(update(workers).where(workers.c.name == name).values(ended_at=now))
+
+
+def set_draining(connection: Connection, names: Sequence[str], draining: bool) -> None:
+    """Let workers take no new run, or let them take runs again. It stays so when they are started again."""
+    connection.execute(update(workers).where(workers.c.name.in_(names)).values(draining=draining))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from backend.cli import runs, stack, tools
+from backend.cli import launching, runs, stack, tools, workers
 
 app = typer.Typer(
     name="mtprl",
@@ -23,7 +23,11 @@ app = typer.Typer(
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "The stack": (stack.up, stack.down, stack.demo, stack.doctor),
-    "Runs": (runs.submit, runs.runs, runs.show, runs.watch, runs.stop, runs.logs, runs.leaderboard, runs.export),
+    "Runs": (
+        *(launching.submit, launching.clone, launching.resume, runs.stop),
+        *(runs.runs, runs.show, runs.watch, runs.logs, runs.leaderboard, runs.export),
+    ),
+    "Workers": (workers.workers, workers.drain, workers.undrain),
     "Tools": (tools.train, tools.make_base, tools.presets),
 }
 for _panel, _commands in _PANELS.items():

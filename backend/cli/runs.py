@@ -1,23 +1,23 @@
-"""Commands about runs."""
+"""Commands that look at runs, and stop them."""
 
 from __future__ import annotations
 
 import csv
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from backend.cli.common import Json, Overrides, Run, find, print_json, read_config, reading, require_store
+from backend.cli.common import Json, Run, find, print_json, reading
 
 if TYPE_CHECKING:
     from db.reads import ExportRow
+    from db.statuses import Status
 
 _MOST_RUNS = 10_000
 """Runs in one list: SQLite takes no more than some 30 000 values in one statement."""
@@ -25,66 +25,30 @@ _MOST_RUNS = 10_000
 Experiment = Annotated[str | None, typer.Option(help="Only this experiment.")]
 
 
-def submit(
-    config: Annotated[
-        str | None, typer.Argument(metavar="CONFIG|PRESET", help="A YAML file, or a preset's name.", show_default=False)
-    ] = None,
-    control_of: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN", help="In the place of a configuration: policy at the mean coefficient of this occ run."
-        ),
-    ] = None,
-    overrides: Overrides = None,
-    seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="One run per seed.")] = None,
-    experiment: Annotated[
-        str | None,
-        typer.Option(
-            help="Runs of one experiment stand together.", show_default="default, or that of the --control-of run"
-        ),
-    ] = None,
-) -> None:
-    """Queue a run, or one per seed; a run that could not work is refused at once."""
-    require_store()
-    from backend import runs as service
-    from db import reads
-    from trainer.config import parse
-    from trainer.errors import ConfigError, Problem
-
-    if (config is None) == (control_of is None):
-        raise ConfigError([Problem("", "give either a configuration (a file or a preset) or --control-of RUN")])
-    if config is not None:
-        (values, preset), usual = read_config(config, overrides), "default"
-    else:
-        (values, usual), preset = _control(control_of or "", overrides), None
-    experiment = usual if experiment is None else experiment
-    if seeds is None:
-        ids = [service.submit(parse(values), experiment=experiment, preset=preset)]
-    else:
-        ids = service.submit_many(values, _numbers(seeds), experiment=experiment, preset=preset)
-    with reading() as connection:
-        for run_id in ids:
-            typer.echo(f"run {run_id} ({reads.get_run(connection, run_id).name}) is queued")
-    notice = service.notice()
-    if notice:
-        typer.secho(notice, fg="yellow", err=True)
-
-
 def runs(
     experiment: Experiment = None,
+    status: Annotated[str | None, typer.Option(help="Only this status, such as queued or failed.")] = None,
+    regime: Annotated[str | None, typer.Option(help="Only this regime, such as occ.")] = None,
+    text: Annotated[str, typer.Option(help="Only runs with this in name, preset, algorithm or reason.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=_MOST_RUNS, help="How many, the newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """List runs, the newest first."""
+    """List runs, the newest first; a queued one says why it waits."""
     from backend import show as output
+    from backend import waiting
     from db import reads
 
     with reading() as connection:
-        rows = reads.list_runs(connection, experiment=experiment, limit=limit)
+        rows = reads.list_runs(
+            connection, experiment=experiment, status=_status(status), regime=regime, text=text, limit=limit
+        )
+        reasons = waiting.reasons(connection)
     if as_json:
-        print_json([output.run_json(row) for row in rows])
+        print_json([{**output.run_json(row), "waits": reasons.get(row.id)} for row in rows])
     elif rows:
-        output.console().print(output.runs_table(rows))
+        output.console().print(output.runs_table(rows, reasons))
+    elif experiment or status or regime or text:
+        typer.echo("no run matches these filters")
     else:
         typer.echo("there are no runs yet; `mtprl submit demo/occ-calibrated` queues one")
 
@@ -92,15 +56,17 @@ def runs(
 def show(run: Run, as_json: Json = False) -> None:
     """Show one run."""
     from backend import show as output
+    from backend import waiting
     from db import reads
 
     run_id = find(run)
     with reading() as connection:
         detail = reads.get_run(connection, run_id)
+        waits = waiting.reasons(connection).get(run_id)
     if as_json:
-        print_json(output.run_json(detail))
+        print_json({**output.run_json(detail), "waits": waits})
     else:
-        output.console().print(output.run_lines(detail))
+        output.console().print(output.run_lines(detail, waits))
 
 
 def watch(run: Run) -> None:
@@ -122,11 +88,17 @@ def watch(run: Run) -> None:
         raise typer.Exit(1)
 
 
-def stop(run: Run) -> None:
-    """Ask a run to stop; it may write a checkpoint first."""
+def stop(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Ids, or names where only one run has them.", show_default=False),
+    ],
+) -> None:
+    """Ask runs to stop; they may write a checkpoint first."""
     from backend import runs as service
 
-    typer.echo(service.stop(find(run)))
+    for run_id in [find(run) for run in runs]:
+        typer.echo(service.stop(run_id))
 
 
 def logs(
@@ -198,17 +170,15 @@ def export(
                 _write(rows, format, file)
 
 
-def _control(run: str, overrides: list[str] | None) -> tuple[dict[str, Any], str]:
-    """The values of a run's matched control, overrides applied, and the experiment of that run."""
-    from backend.controls import matched_control
-    from backend.settings import variables
-    from trainer.config import resolve
+def _status(text: str | None) -> Status | None:
+    from db.statuses import Status
+    from trainer.errors import StoreError
 
-    run_id = find(run)
-    with reading() as connection:
-        control = matched_control(connection, run_id)
-    typer.echo(control.words)
-    return resolve(control.config.model_dump(mode="json"), overrides or (), variables()), control.experiment
+    if text is None:
+        return None
+    if text not in set(Status):
+        raise StoreError(f"--status: {text!r} is no status; give one of {', '.join(Status)}")
+    return Status(text)
 
 
 def _write(rows: Iterator[ExportRow], format: Format, file: TextIO) -> None:
@@ -222,16 +192,6 @@ def _write(rows: Iterator[ExportRow], format: Format, file: TextIO) -> None:
     else:
         for row in rows:
             file.write(json.dumps({**row._asdict(), "value": encode_number(row.value)}) + "\n")
-
-
-def _numbers(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    # `int` would also take other scripts' digits and 1_0, and fail at thousands of digits.
-    if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):
-        from trainer.errors import ConfigError, Problem
-
-        raise ConfigError([Problem("--seeds", f"{text!r} is refused; give whole numbers from 0 on, such as 0,1,2")])
-    return [int(part) for part in parts]
 
 
 def _copy_from(path: Path, position: int) -> int:

@@ -7,6 +7,7 @@ import time
 import streamlit as st
 
 from backend import runs, settings
+from backend.again import clone_of
 from backend.controls import matched_control
 from dashboard import fields, forms, markup, navigation, store, words
 from dashboard.forms import Start
@@ -17,7 +18,7 @@ from trainer.presets import presets
 
 _FIRST_PRESET = "demo/occ-calibrated"
 _PRESET, _SEEDS, _EXPERIMENT = "form:preset", "form:seeds", "form:experiment"
-_START, _CONTROL = "form:start", "form:control"
+_START, _ORIGIN = "form:start", "form:origin"
 _OUTCOME, _ASKED = "form:outcome", "form:asked"
 _DOUBLE_CLICK = 2.0
 """Seconds within which the same launch again is a slip of the finger."""
@@ -27,11 +28,11 @@ _TITLES = {"optimizer": "Optimiser", "checkpoint": "Checkpoints", "logging": "Lo
 
 
 def main() -> None:
-    """Draw the page. `/new?control_of=RUN` begins with the matched control of a run."""
+    """Draw the page. `/new?clone_of=RUN` and `/new?control_of=RUN` begin with a run, and with the matched control of one."""
     st.title("New run")
-    control_of = st.query_params.get(navigation.CONTROL_OF)
-    if control_of and control_of != st.session_state.get(_CONTROL):
-        _begin_with_control(control_of)
+    asked = _asked_for()
+    if asked is not None and asked != st.session_state.get(_ORIGIN):
+        _begin_with_run(*asked)
     elif _START not in st.session_state:
         st.session_state[_PRESET], st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = (
             _FIRST_PRESET,
@@ -52,19 +53,36 @@ def main() -> None:
 def _begin_with_preset() -> None:
     """Set every field as the chosen preset says; seeds and experiment stay."""
     preset = presets()[st.session_state[_PRESET]]
-    _begin(Start((preset.name,), preset.values, preset.description, preset.name))
-    st.session_state.pop(_CONTROL, None)
-    st.query_params.pop(navigation.CONTROL_OF, None)
+    _begin(Start(("submit", preset.name), preset.values, preset.description, preset.name))
+    st.session_state.pop(_ORIGIN, None)
+    for name in (navigation.CLONE_OF, navigation.CONTROL_OF):
+        st.query_params.pop(name, None)
 
 
-def _begin_with_control(run: str) -> None:
-    """Set every field, seeds and experiment too, as the matched control of a run has them; an error ends the page in words."""
+def _asked_for() -> tuple[str, str] | None:
+    """Which way of making a run from another one the address names, and that run."""
+    for name in (navigation.CLONE_OF, navigation.CONTROL_OF):
+        if st.query_params.get(name):
+            return name, st.query_params[name]
+    return None
+
+
+def _begin_with_run(way: str, run: str) -> None:
+    """Set every field, seeds and experiment too, as a clone or the matched control of a run has them; an error ends the page in words."""
     with store.reading() as connection:
-        control = matched_control(connection, reads.find_run(connection, run))
-    values = control.config.model_dump(mode="json")
-    _begin(Start(("--control-of", str(control.of)), values, control.words))
-    st.session_state[_PRESET], st.session_state[_CONTROL] = None, run
-    st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = str(control.config.seed), control.experiment
+        run_id = reads.find_run(connection, run)
+        if way == navigation.CLONE_OF:
+            clone = clone_of(connection, run_id)
+            start = Start(("clone", str(run_id)), clone.values, clone.words, clone.preset, run_id)
+            experiment = clone.experiment
+        else:
+            control = matched_control(connection, run_id)
+            values = control.config.model_dump(mode="json")
+            start = Start(("submit", "--control-of", str(run_id)), values, control.words, None, run_id)
+            experiment = control.experiment
+    _begin(start)
+    st.session_state[_PRESET], st.session_state[_ORIGIN] = None, (way, run)
+    st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = str(start.values["seed"]), experiment
 
 
 def _begin(start: Start) -> None:
@@ -106,7 +124,7 @@ def _form(texts: dict[str, str], problems: dict[str, list[str]]) -> None:
         format_func=lambda name: available[name].title,
         on_change=_begin_with_preset,
         persist_state="session",
-        placeholder=f"None: the matched control of run {st.session_state.get(_CONTROL)}",
+        placeholder=st.session_state[_START].description.partition(":")[0],
         help="A complete configuration to start from. Choosing one sets every field below; seeds and experiment stay.",
     )
     st.caption(st.session_state[_START].description)
@@ -213,8 +231,9 @@ def _launch() -> None:
                 forms.parse_seeds(st.session_state[_SEEDS]),
                 experiment=st.session_state[_EXPERIMENT].strip(),
                 preset=st.session_state[_START].preset,
+                cloned_from=st.session_state[_START].origin,
             )
-            st.session_state[_OUTCOME] = {"ids": ids, "notice": runs.notice()}
+            st.session_state[_OUTCOME] = {"ids": ids, "notice": runs.notice(ids)}
     except ConfigError as error:
         st.session_state[_OUTCOME] = {"texts": texts, "problems": error.problems}
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from backend import runs as service
-from dashboard import audit_tab, liveness, markup, navigation, palette, run_tabs, store, words
+from backend import waiting
+from dashboard import audit_tab, liveness, markup, navigation, palette, run_actions, run_tabs, store, words
 from db import reads
 from db.reads import AlarmRow, RunDetail
 from db.statuses import ENDED, Status
-from trainer.errors import MtprlError
+from trainer.config.continuing import shown as setting
 
 _TICK = 2.0
 _TABS: dict[str, Callable[[RunDetail], None]] = {
@@ -27,7 +27,6 @@ _TABS: dict[str, Callable[[RunDetail], None]] = {
 }
 _STILL = {"Configuration"}
 _COEFFICIENT = "mtp/coefficient"
-_STOP = "stop"
 
 
 def main() -> None:
@@ -56,16 +55,7 @@ def main() -> None:
             key="live",
             help="Off: the tabs below stand still, to zoom and read. A chart is drawn anew, zoomed out, when data arrives.",
         )
-        if every is not None:
-            _stop(run)
-        elif run.regime == "occ" and run.coefficient is not None:
-            st.page_link(
-                navigation.new_run(),
-                label="Matched control",
-                query_params={navigation.CONTROL_OF: str(run.id)},
-                icon=":material/balance:",
-                help="A new run with regime policy at this run's mean coefficient, everything else equal: whether it matters when the coefficient is large, or only how large it is.",
-            )
+        run_actions.draw(run)
         run_tabs.export(run)
     st.fragment(_header, run_every=every)(run.id, run.status)
     tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
@@ -75,35 +65,13 @@ def main() -> None:
                 st.fragment(draw, run_every=every if follow and name not in _STILL else None)(run)
 
 
-def _stop(run: RunDetail) -> None:
-    stopping = run.status == Status.STOPPING
-    with st.popover("Stop", icon=":material/stop_circle:", disabled=stopping, key=_STOP, on_change="rerun"):
-        if run.status == Status.QUEUED:
-            st.markdown("It leaves the queue and does not start.")
-        else:
-            st.markdown(
-                "It writes a checkpoint after the step it is in, then ends. What it has learned and logged is kept."
-            )
-        st.button(f"Stop run {run.id}", type="primary", on_click=_stop_now, args=(run.id,))
-
-
-def _stop_now(run_id: int) -> None:
-    """Ask the run to stop, close the popover, and say what happens now."""
-    st.session_state[_STOP] = False
-    try:
-        st.toast(service.stop(run_id), icon=":material/stop_circle:")
-    except MtprlError as error:
-        st.toast(str(error), icon=":material/error:")
-
-
 def _header(run_id: int, drawn_for: str) -> None:
     """Status, progress and the newest numbers; draws the whole page anew when the status changes what the page offers."""
     now = time.time()
     with store.reading() as connection:
         run = reads.get_run(connection, run_id)
         latest = reads.latest(connection, run_id)
-        position = reads.queue_position(connection, run_id) if run.status == Status.QUEUED else None
-        alive = service.workers_alive(connection)
+        waits = waiting.reasons(connection).get(run_id) if run.status == Status.QUEUED else None
         alarms = reads.alarms_on(connection, [run_id]).get(run_id, [])
     if run.status != drawn_for:
         st.rerun()
@@ -112,14 +80,14 @@ def _header(run_id: int, drawn_for: str) -> None:
     note = (
         "" if run.status == Status.FAILED else liveness.note(run.status, run.reason, run.stage, run.heartbeat_at, now)
     )
-    if position is not None:
-        note = f"place {position} in the queue" + ("" if alive else "; no worker is alive: run `mtprl up`")
+    note = waits or note
     facts = [
         f"run {run.id}",
         run.experiment,
         run.algorithm,
         f"seed {run.seed}",
-        run.device or "",
+        ", ".join(run.devices),
+        f"priority {run.priority}" if run.priority else "",
         f"attempt {run.attempt}" if run.attempt > 1 else "",
     ]
     st.html(
@@ -128,6 +96,8 @@ def _header(run_id: int, drawn_for: str) -> None:
         + markup.progress(run.step, run.total_steps, palette.regime_colour(run.regime))
         + f'<div class="m-sub">{markup.text(" · ".join(part for part in (note, left) if part))}</div>'
     )
+    if run.cloned_from is not None:
+        st.html(f'<div class="m-sub">{_origin(run)}</div>')
     if shown == liveness.LOST:
         st.warning(
             "Nobody has heard of this run's supervisor. If no worker is alive, run `mtprl up`: it takes the run up again, or says that it is gone.",
@@ -141,6 +111,14 @@ def _header(run_id: int, drawn_for: str) -> None:
     st.html(markup.tiles(_tiles(latest, run.coefficient)))
 
 
+def _origin(run: RunDetail) -> str:
+    """The run that it was made from, and in which settings it differs."""
+    changes = [f"{field}: {setting(old)} → {setting(new)}" for field, old, new in run.difference or ()]
+    return f"cloned from {markup.link(f'run {run.cloned_from}', f'run?run={run.cloned_from}')}, " + (
+        markup.text("; ".join(changes)) if changes else "with nothing changed"
+    )
+
+
 def _alarm(alarm: AlarmRow, status: Status) -> None:
     """What looks wrong, since when, and what to try. The error that ended a run is its reason already."""
     said = f"**{words.literal(words.alarm(alarm.name))}.** {words.literal(alarm.message)}"
@@ -152,7 +130,7 @@ def _alarm(alarm: AlarmRow, status: Status) -> None:
 
 def _remaining(run: RunDetail, now: float) -> str:
     if run.status in ENDED:
-        return f"took {words.duration(run.ended_at - run.started_at)}" if run.started_at and run.ended_at else ""
+        return f"took {words.duration(run.seconds)}" if run.seconds is not None else ""
     attempt = run.attempts[-1] if run.attempts else None
     if attempt is None or run.status != Status.RUNNING:
         return ""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import streamlit as st
+from sqlalchemy import Connection
 
-from backend.runs import workers_alive
+from backend import fleet, waiting
+from backend import runs as service
 from dashboard import liveness, markup, navigation, palette, store, words
 from db import reads
-from db.reads import AlarmRow, RunRow
-from db.statuses import Status
+from db.reads import AlarmRow, RunRow, WorkerRow
+from db.statuses import ENDED, Status
+from trainer.errors import MtprlError
 
-_ALL = "All experiments"
+_ALL, _ALL_REGIMES = "All experiments", "All regimes"
+_STOP, _CHOSEN, _ALL_OF_THEM = "stop", "stop:chosen", "stop:all"
 _LIMIT = 200
 _TICK = 2.0
 _COMPARED = 12
@@ -41,33 +46,127 @@ def main() -> None:
         _queue_state()
         _empty()
         return
-    left, right = st.columns([1, 3], vertical_alignment="bottom")
-    experiment = left.selectbox("Experiment", [_ALL, *experiments], key="experiment", bind="query-params")
-    status = right.pills("Status", [str(status) for status in Status], key="status", bind="query-params")
-    _table(None if experiment == _ALL else experiment, Status(status) if status else None)
+    filters = _filters(experiments)
+    _table(filters)
+
+
+@dataclass(frozen=True)
+class _Filters:
+    """Which runs are listed."""
+
+    experiment: str | None
+    status: Status | None
+    regime: str | None
+    text: str
+
+    def rows(self, connection: Connection) -> list[RunRow]:
+        """Those runs, the newest first."""
+        return reads.list_runs(
+            connection,
+            experiment=self.experiment,
+            status=self.status,
+            regime=self.regime,
+            text=self.text,
+            limit=_LIMIT,
+        )
+
+
+def _filters(experiments: list[str]) -> _Filters:
+    first, second, third, last = st.columns([2, 2, 3, 1.3], vertical_alignment="bottom")
+    experiment = first.selectbox("Experiment", [_ALL, *experiments], key="experiment", bind="query-params")
+    regime = second.selectbox("Regime", [_ALL_REGIMES, *palette.REGIMES], key="regime", bind="query-params")
+    text = third.text_input(
+        "Text",
+        key="text",
+        bind="query-params",
+        placeholder="Name, number, preset, algorithm or reason",
+        icon=":material/search:",
+    )
+    status = st.pills(
+        "Status", [str(status) for status in Status], key="status", bind="query-params", label_visibility="collapsed"
+    )
+    filters = _Filters(
+        None if experiment == _ALL else experiment,
+        Status(status) if status else None,
+        None if regime == _ALL_REGIMES else regime,
+        (text or "").strip(),
+    )
+    with last:
+        _stop_several(filters)
+    return filters
+
+
+def _stop_several(filters: _Filters) -> None:
+    with st.popover(
+        "Stop",
+        icon=":material/stop_circle:",
+        key=_STOP,
+        on_change="rerun",
+        width="stretch",
+        help="Several runs at once",
+    ):
+        with store.reading() as connection:
+            rows = [
+                row for row in filters.rows(connection) if row.status not in ENDED and row.status != Status.STOPPING
+            ]
+        if not rows:
+            st.markdown("None of the runs that are listed is queued or active.")
+            return
+        names = {row.id: f"{row.id} · {row.name} ({row.status})" for row in rows}
+        chosen = st.multiselect(
+            "Runs to stop", list(names), format_func=names.__getitem__, key=_CHOSEN, placeholder="Choose runs"
+        )
+        if st.session_state.get(_ALL_OF_THEM):
+            chosen = list(names)
+        st.checkbox(f"All {len(names)} that are listed and have not ended", key=_ALL_OF_THEM)
+        st.markdown("They write a checkpoint after the step they are in, then end; queued ones leave the queue.")
+        st.button(
+            f"Stop {words.plural(len(chosen), 'run')}",
+            type="primary",
+            disabled=not chosen,
+            on_click=_stop_now,
+            args=(chosen,),
+        )
+
+
+def _stop_now(run_ids: list[int]) -> None:
+    """Ask them to stop, close the popover, and say what happens now."""
+    st.session_state[_STOP], st.session_state[_CHOSEN], st.session_state[_ALL_OF_THEM] = False, [], False
+    try:
+        said = [service.stop(run_id) for run_id in run_ids]
+        st.toast(
+            said[0] if len(said) == 1 else f"{words.plural(len(said), 'run')} asked to stop",
+            icon=":material/stop_circle:",
+        )
+    except MtprlError as error:
+        st.toast(str(error), icon=":material/error:")
 
 
 @st.fragment(run_every=_TICK)
 def _queue_state() -> None:
     with store.reading() as connection:
-        counts, alive = reads.status_counts(connection), workers_alive(connection)
+        counts, alive = reads.status_counts(connection), fleet.alive(connection)
     if any(counts.values()):
         st.rerun()
     _queue_line(counts, alive)
 
 
 @st.fragment(run_every=_TICK)
-def _table(experiment: str | None, status: Status | None) -> None:
+def _table(filters: _Filters) -> None:
     now = time.time()
     with store.reading() as connection:
-        rows = reads.list_runs(connection, experiment=experiment, status=status, limit=_LIMIT)
+        rows = filters.rows(connection)
         alarms = reads.alarms_on(connection, [row.id for row in rows])
-        counts, alive = reads.status_counts(connection), workers_alive(connection)
+        counts, alive, waits = reads.status_counts(connection), fleet.alive(connection), waiting.reasons(connection)
     _queue_line(counts, alive)
     if not rows:
         st.info("No run matches these filters.", icon=":material/filter_alt_off:")
         return
-    st.html(markup.table(_COLUMNS, [_cells(row, alarms.get(row.id, ()), now) for row in rows], label="Runs"))
+    st.html(
+        markup.table(
+            _COLUMNS, [_cells(row, alarms.get(row.id, ()), waits.get(row.id), now) for row in rows], label="Runs"
+        )
+    )
     if len(rows) > 1:
         compared = ",".join(str(row.id) for row in rows[:_COMPARED])
         st.page_link(
@@ -80,7 +179,7 @@ def _table(experiment: str | None, status: Status | None) -> None:
         st.caption(f"The newest {_LIMIT} runs are shown; choose an experiment or a status to see others.")
 
 
-def _queue_line(counts: Mapping[Status, int], alive: int) -> None:
+def _queue_line(counts: Mapping[Status, int], alive: Sequence[WorkerRow]) -> None:
     line, attention = liveness.queue_line(counts, alive)
     if attention:
         st.warning(line, icon=":material/power_off:")
@@ -88,14 +187,14 @@ def _queue_line(counts: Mapping[Status, int], alive: int) -> None:
         st.caption(line)
 
 
-def _cells(row: RunRow, alarms: Sequence[AlarmRow], now: float) -> list[str]:
+def _cells(row: RunRow, alarms: Sequence[AlarmRow], waits: str | None, now: float) -> list[str]:
     shown = liveness.shown_status(row.status, row.heartbeat_at, now)
     live = shown in (Status.RUNNING, Status.STARTING, Status.STOPPING)
     detail = " · ".join([row.experiment, row.preset or row.algorithm, f"seed {row.seed}"])
-    started_until = (row.ended_at or now) - row.started_at if row.started_at else None
+    note = waits or liveness.note(row.status, row.reason, row.stage, row.heartbeat_at, now)
     return [
         markup.link(f"{row.id} · {row.name}", f"run?run={row.id}", sub=detail),
-        markup.status(shown, note=liveness.note(row.status, row.reason, row.stage, row.heartbeat_at, now), live=live)
+        markup.status(shown, note=note, live=live)
         + markup.alarms([words.alarm(alarm.name) for alarm in alarms if alarm.severity == "warning"]),
         markup.regime(row.regime),
         markup.progress(row.step, row.total_steps, palette.regime_colour(row.regime)),
@@ -103,7 +202,7 @@ def _cells(row: RunRow, alarms: Sequence[AlarmRow], now: float) -> list[str]:
         words.percent(row.latest.get("reward/accuracy")),
         words.number(row.coefficient),
         words.number(row.latest.get("time/step_seconds"), 2),
-        words.duration(started_until),
+        words.duration(row.seconds),
         words.age(row.created_at, now),
     ]
 

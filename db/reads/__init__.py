@@ -18,7 +18,6 @@ from db.reads.runs import (
     find_run,
     get_run,
     list_runs,
-    queue_position,
     status_counts,
 )
 from db.reads.samples import CompletionRow, completion_steps, completions_at
@@ -52,7 +51,6 @@ __all__ = [
     "list_runs",
     "metric_list",
     "mini_batch_mean",
-    "queue_position",
     "run_events",
     "series",
     "status_counts",

@@ -34,6 +34,8 @@ class WorkerRow:
     started_at: float
     heartbeat_at: float
     ended_at: float | None
+    draining: bool
+    """It takes no new run."""
 
 
 def run_events(connection: Connection, run_id: int, after_id: int = 0, limit: int = 200) -> list[RunEvent]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, String, cast, func, or_, select
 
 from db import tables
 from db.reads.metrics import decode
@@ -43,11 +43,20 @@ class RunRow:
     created_at: float
     started_at: float | None
     ended_at: float | None
+    seconds: float | None
+    """Time on its devices over all attempts; None before the first one."""
+    attempt_started_at: float | None
+    """When the last attempt began; None before the first one."""
+    resumed_from: int | None
+    """The step that the last attempt went on from; None where it began with the first one, or has not begun yet."""
     heartbeat_at: float | None
     """When the last attempt was last heard of; None before the first one."""
     folder: str
-    device: str | None
-    """The device that the run holds; None where it holds none."""
+    priority: int
+    cloned_from: int | None
+    """The run that it was made from."""
+    devices: Sequence[str]
+    """The devices that the run holds; empty where it holds none."""
     latest: Mapping[str, float]
     """Latest value of each of `HEADLINES` that the run has."""
     coefficient: float | None
@@ -60,6 +69,10 @@ class AttemptRow:
 
     number: int
     host: str
+    devices: Sequence[str] | None
+    """None where an older version of the program did not keep it."""
+    cause: str | None
+    """Why there is this attempt; None for the first one."""
     supervisor_pid: int | None
     supervisor_started: float | None
     trainer_pid: int | None
@@ -81,6 +94,8 @@ class RunDetail(RunRow):
     """A run with its configuration and all its attempts, the first one first."""
 
     config: Mapping[str, Any]
+    difference: Sequence[Sequence[Any]] | None
+    """[field, there, here] of each setting in which it differs from `cloned_from`; None where it is no clone."""
     attempts: Sequence[AttemptRow]
 
 
@@ -95,10 +110,27 @@ class ExperimentRow:
 
 
 def list_runs(
-    connection: Connection, *, experiment: str | None = None, status: Status | None = None, limit: int = 200
+    connection: Connection,
+    *,
+    experiment: str | None = None,
+    status: Status | None = None,
+    regime: str | None = None,
+    text: str = "",
+    limit: int = 200,
 ) -> list[RunRow]:
-    """The newest runs first, of one experiment or of one status where these are given."""
+    """The newest runs first, of one experiment, status or regime where these are given.
+
+    `text` has to be part of the name, preset, algorithm or reason, or be the run's number; upper and lower case are alike.
+    """
     statement = _rows().order_by(runs.c.id.desc()).limit(limit)
+    if regime is not None:
+        statement = statement.where(runs.c.regime == regime)
+    if text:
+        # As text, not as a number: it may have more digits than a number of the store.
+        found = [cast(runs.c.id, String) == text]
+        for column in (runs.c.name, runs.c.preset, runs.c.algorithm, runs.c.reason):
+            found.append(column.icontains(text, autoescape=True))
+        statement = statement.where(or_(*found))
     if experiment is not None:
         statement = statement.where(tables.experiments.c.name == experiment)
     if status is not None:
@@ -115,11 +147,11 @@ def get_run(connection: Connection, run_id: int) -> RunDetail:
     found = _with_headlines(connection, _rows().where(runs.c.id == run_id))
     if not found:
         raise StoreError(_missing(str(run_id)))
-    config = connection.execute(select(runs.c.config).where(runs.c.id == run_id)).scalar_one()
+    config, difference = connection.execute(select(runs.c.config, runs.c.difference).where(runs.c.id == run_id)).one()
     names = [attempts.c[name] for name in AttemptRow.__dataclass_fields__]
     rows = connection.execute(select(*names).where(attempts.c.run_id == run_id).order_by(attempts.c.number))
     shown = {name: getattr(found[0], name) for name in RunRow.__dataclass_fields__}
-    return RunDetail(**shown, config=config, attempts=tuple(AttemptRow(*row) for row in rows))
+    return RunDetail(**shown, config=config, difference=difference, attempts=tuple(AttemptRow(*row) for row in rows))
 
 
 def find_run(connection: Connection, text: str) -> int:
@@ -137,15 +169,6 @@ def find_run(connection: Connection, text: str) -> int:
     if len(found) > 1:
         raise StoreError(f"{len(found)} runs are named {text!r}; name one by its id: {', '.join(map(str, found))}")
     return found[0]
-
-
-def queue_position(connection: Connection, run_id: int) -> int | None:
-    """1 for the run that is to start next; None where the run is not queued."""
-    run = select(runs.c.status).where(runs.c.id == run_id)
-    if connection.execute(run).scalar_one_or_none() != Status.QUEUED:
-        return None
-    ahead = select(func.count()).select_from(runs).where(runs.c.status == Status.QUEUED, runs.c.id <= run_id)
-    return connection.execute(ahead).scalar_one()
 
 
 def status_counts(connection: Connection) -> dict[Status, int]:
@@ -170,14 +193,18 @@ def experiments(connection: Connection) -> list[ExperimentRow]:
 
 def _rows() -> Select:
     """SELECT of the fields of RunRow by their names, without what metrics say."""
-    device = select(func.min(leases.c.device)).where(leases.c.run_id == runs.c.id).scalar_subquery()
+    each = attempts.alias()
+    lasted = func.sum(func.coalesce(each.c.ended_at, each.c.heartbeat_at) - each.c.started_at)
+    seconds = select(lasted).where(each.c.run_id == runs.c.id).scalar_subquery()
     columns = {
         **runs.c,
         "experiment": tables.experiments.c.name,
+        "seconds": seconds,
+        "attempt_started_at": attempts.c.started_at,
+        "resumed_from": attempts.c.resumed_from,
         "heartbeat_at": attempts.c.heartbeat_at,
-        "device": device,
     }
-    names = [name for name in RunRow.__dataclass_fields__ if name not in ("latest", "coefficient")]
+    names = [name for name in RunRow.__dataclass_fields__ if name not in ("latest", "coefficient", "devices")]
     last_attempt = (attempts.c.run_id == runs.c.id) & (attempts.c.number == runs.c.attempt)
     return (
         select(*(columns[name].label(name) for name in names))
@@ -197,8 +224,9 @@ def _with_headlines(connection: Connection, statement: Select) -> list[RunRow]:
     )
     for run_id, name, value, code in connection.execute(wanted):
         values[run_id][name] = decode(value, code)
-    coefficients = _recent_coefficients(connection, run_ids)
+    coefficients, devices = _recent_coefficients(connection, run_ids), _devices(connection, run_ids)
     for row in rows:
+        row["devices"] = devices.get(row["id"], ())
         row["coefficient"] = coefficients.get(row["id"])
         row["status"] = Status(row["status"])
         row["latest"] = {name: values[row["id"]][name] for name in HEADLINES if name in values[row["id"]]}
@@ -223,6 +251,15 @@ def _recent_coefficients(connection: Connection, run_ids: Sequence[int]) -> dict
         .group_by(last.run_id)
     )
     return dict(connection.execute(statement).tuples().all())
+
+
+def _devices(connection: Connection, run_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """By run: the devices that it holds."""
+    held: dict[int, list[str]] = defaultdict(list)
+    statement = select(leases.c.run_id, leases.c.device).where(leases.c.run_id.in_(run_ids))
+    for run_id, device in connection.execute(statement):
+        held[run_id].append(device)
+    return {run_id: tuple(sorted(devices, key=lambda name: (len(name), name))) for run_id, devices in held.items()}
 
 
 def _missing(text: str) -> str:

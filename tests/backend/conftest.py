@@ -79,8 +79,8 @@ def config(values: dict[str, Any]) -> Callable[..., RunConfig]:
 def claimed(config: Callable[..., RunConfig]) -> Callable[..., int]:
     """Submit a run and claim it, as a worker would before it starts the supervisor."""
 
-    def claim(name: str = "finish", steps: int = 5) -> int:
-        run_id = runs.submit(config(name, steps))
+    def claim(name: str = "finish", steps: int = 5, **launch: Any) -> int:
+        run_id = runs.submit(config(name, steps, launch=launch))
         with store.writing() as connection:
             claim = claims.claim_next(connection, host=socket.gethostname(), devices=["cpu:0"], now=time.time())
         assert claim is not None

@@ -71,7 +71,7 @@ def test_runs_of_changed_presets_are_not_compared_with_new_ones(base: None) -> N
 def row(base: None) -> RunRow:
     """A run that has made 30 of 120 steps in a minute."""
     fields = {name: getattr(look(demo._queue(again=False)[0]), name) for name in RunRow.__dataclass_fields__}
-    started = {"status": Status.RUNNING, "started_at": time.time() - 60, "step": 30, "total_steps": 120}
+    started = {"status": Status.RUNNING, "attempt_started_at": time.time() - 60, "step": 30, "total_steps": 120}
     return RunRow(**{**fields, **started, "latest": {"time/step_seconds": 1.0}})
 
 
@@ -80,7 +80,10 @@ def test_the_time_left_is_estimated_from_the_pace(row: RunRow) -> None:
     # In the first steps the time so far is mostly that of loading.
     assert show.seconds_left(replace(row, step=2)) == 118
     assert show.seconds_left(replace(row, step=0)) is None
-    queued = replace(row, id=99, status=Status.QUEUED, started_at=None, step=0)
+    # The steps of an earlier attempt took other time.
+    assert show.seconds_left(replace(row, step=90, resumed_from=60)) == pytest.approx(60, rel=0.05)
+    assert show.seconds_left(replace(row, step=60, resumed_from=60)) is None
+    queued = replace(row, id=99, status=Status.QUEUED, attempt_started_at=None, step=0)
     assert live.seconds_left([queued]) is None
     assert live.seconds_left([row, queued]) == pytest.approx(180 + 240, rel=0.05)
     assert live.seconds_left([row, replace(row, id=98), queued]) == pytest.approx((180 + 180 + 240) / 2, rel=0.05)

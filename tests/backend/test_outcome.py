@@ -2,9 +2,10 @@
 
 import pytest
 
-from backend.outcome import Evidence, end_of, last_words
+from backend.outcome import Evidence, end_of, heading, last_words, part_of
 from db.statuses import Status
 
+UNSEEN = "the trainer ended while nothing supervised it, and left no word of why"
 FAILED = {"outcome": "failed", "message": "the loss is not finite"}
 TRACEBACK = """step 3
 Traceback (most recent call last):
@@ -41,11 +42,9 @@ ValueError: bad shape
             "the trainer was killed by signal 9 (SIGKILL); the machine may have run out of memory",
         ),
         (Evidence(-11, None, ""), Status.FAILED, "the trainer was killed by signal 11 (SIGSEGV)"),
-        (
-            Evidence(None, None, ""),
-            Status.FAILED,
-            "the trainer ended while nothing supervised it, and left no word of why",
-        ),
+        (Evidence(None, None, ""), Status.FAILED, UNSEEN),
+        # Its last words are no error: it was killed, whatever it had said before.
+        (Evidence(None, None, f"{TRACEBACK}attempt 2 trains\nstep 3"), Status.FAILED, UNSEEN),
         (
             Evidence(-9, None, "", stop="stopped by the user", killed_after=30),
             Status.STOPPED,
@@ -54,7 +53,9 @@ ValueError: bad shape
     ],
 )
 def test_the_end_is_true_and_says_why(evidence: Evidence, status: Status, reason: str) -> None:
-    assert end_of(evidence) == (status, reason)
+    end = end_of(evidence)
+    assert (end.status, end.reason) == (status, reason)
+    assert end.lost == (reason == UNSEEN)
 
 
 def test_a_very_long_reason_is_cut() -> None:
@@ -64,3 +65,9 @@ def test_a_very_long_reason_is_cut() -> None:
 def test_the_last_words_of_a_log_are_its_error_and_not_its_decoration() -> None:
     assert last_words(TRACEBACK) == "ValueError: bad shape"
     assert last_words("\n \n") == ""
+
+
+def test_what_an_earlier_attempt_said_is_not_the_word_of_a_later_one() -> None:
+    log = f"{TRACEBACK}{heading(2)}step 4\n"
+    assert part_of(log, 2) == "step 4\n"
+    assert part_of(log, 1) == log

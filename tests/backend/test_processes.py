@@ -11,7 +11,8 @@ from backend_harness import until
 
 from backend import devices, processes
 from backend.processes import Process
-from backend.settings import settings
+from backend.settings import environment, settings
+from backend.trainer_process import TrainerProcess
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -51,10 +52,32 @@ def test_a_started_process_leads_a_group_of_its_own(sleeper: subprocess.Popen[by
     assert os.getsid(sleeper.pid) == sleeper.pid
 
 
-def test_a_process_is_found_by_its_arguments(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    found = until(lambda: processes.find("--output", str(tmp_path)))
-    assert found.pid == sleeper.pid
-    assert processes.find("--output", f"{tmp_path}-other") is None
+def test_a_trainer_is_found_by_its_mark_and_not_one_of_its_children(tmp_path: Path) -> None:
+    code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True); time.sleep(60)"
+    trainer = TrainerProcess.start([sys.executable, "-c", code], tmp_path, 2, environment())
+    until(lambda: len(trainer._left()) == 2)
+    found = TrainerProcess.find(tmp_path, 2)
+    assert found is not None
+    assert found.identity == trainer.identity
+    assert TrainerProcess.find(tmp_path, 1) is None
+    trainer.stop(grace=0)
+    until(lambda: trainer.stop(grace=0) or not trainer.lives())
+    assert not trainer.all_gone()
+    until(trainer.all_gone)
+
+
+def test_a_child_in_a_group_of_its_own_does_not_outlive_its_trainer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.trainer_process.LEFTOVERS", 0.3)
+    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True).pid)"
+    trainer = TrainerProcess.start([sys.executable, "-c", code], tmp_path, 1, environment())
+    until(lambda: not trainer.lives())
+    child = processes.identify(int((tmp_path / "trainer.log").read_text()))
+    assert child is not None
+    assert not trainer.all_gone()
+    until(trainer.all_gone)
+    assert not processes.alive(*child)
 
 
 @pytest.fixture
@@ -86,9 +109,9 @@ def test_devices_are_the_visible_gpus_else_slots(
     assert devices.devices(settings()) == names
 
 
-def test_each_trainer_sees_its_device_only_and_its_share_of_the_cores() -> None:
-    assert devices.environment_for("cuda:3", total=1)["CUDA_VISIBLE_DEVICES"] == "3"
-    assert devices.environment_for("cpu:1", total=10_000) == {
+def test_each_trainer_sees_its_devices_only_and_its_share_of_the_cores() -> None:
+    assert devices.environment_for(["cuda:3", "cuda:0"], total=2)["CUDA_VISIBLE_DEVICES"] == "3,0"
+    assert devices.environment_for(["cpu:1"], total=10_000) == {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",

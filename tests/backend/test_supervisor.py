@@ -22,6 +22,7 @@ from db import claims, reads
 from db.statuses import Status
 from db.tables import leases, run_events
 
+UNSEEN = "the trainer ended while nothing supervised it, and left no word of why"
 Claimed = Callable[..., int]
 Start = Callable[[int], subprocess.Popen[bytes]]
 
@@ -70,12 +71,12 @@ def test_a_failed_run_says_why(claimed: Claimed, mode: str, reason: str) -> None
     assert leased() == []
 
 
-def test_a_trainer_that_cannot_be_started_fails_the_run(claimed: Claimed) -> None:
+def test_a_run_whose_trainer_cannot_be_started_is_tried_again(claimed: Claimed) -> None:
     run_id = claimed()
     supervise(run_id, 1, program=["/no/such/program"])
     run = look(run_id)
-    assert run.status == Status.FAILED
-    assert "could not be started" in run.reason
+    assert run.status == Status.QUEUED
+    assert run.reason.startswith("retry 1 of 2: the trainer could not be started")
 
 
 def test_a_run_that_is_stopped_while_it_starts_never_trains(claimed: Claimed) -> None:
@@ -228,8 +229,14 @@ def test_a_trainer_that_nobody_recorded_is_found_and_not_started_twice(
 
 
 @pytest.mark.slow
-def test_a_run_whose_supervisor_and_trainer_died_ends_as_failed(claimed: Claimed, start_supervisor: Start) -> None:
-    run_id = claimed("finish", steps=5000)
+@pytest.mark.parametrize(
+    ("retries", "status", "reason"),
+    [(1, Status.QUEUED, f"retry 1 of 1: {UNSEEN}"), (0, Status.FAILED, f"lost: {UNSEEN}")],
+)
+def test_a_run_whose_supervisor_and_trainer_died_is_queued_again_as_often_as_it_may(
+    claimed: Claimed, start_supervisor: Start, retries: int, status: Status, reason: str
+) -> None:
+    run_id = claimed("finish", steps=5000, retries=retries)
     first = start_supervisor(run_id)
     until(lambda: look(run_id).step > 2)
     attempt = look(run_id).attempts[0]
@@ -239,7 +246,8 @@ def test_a_run_whose_supervisor_and_trainer_died_ends_as_failed(claimed: Claimed
     os.kill(attempt.trainer_pid, signal.SIGKILL)
     supervise(run_id, 1, program=PROGRAM)
     run = look(run_id)
-    assert (run.status, run.attempts[0].exit_code) == (Status.FAILED, None)
+    assert (run.status, run.reason, run.attempts[0].exit_code) == (status, reason, None)
+    assert (run.attempts[0].outcome, run.attempts[0].message) == ("lost", reason)
     assert run.attempts[0].offset == (Path(run.folder) / "events.jsonl").stat().st_size
     assert leased() == []
 
@@ -276,7 +284,9 @@ def test_an_attempt_with_a_living_supervisor_is_left_alone(claimed: Claimed, sta
 
 
 @pytest.mark.slow
-def test_a_supervisor_that_lost_its_run_leaves_the_trainer_alone(claimed: Claimed, start_supervisor: Start) -> None:
+def test_a_supervisor_that_lost_its_run_ends_its_trainer_and_leaves_the_run_alone(
+    claimed: Claimed, start_supervisor: Start
+) -> None:
     run_id = claimed("finish", steps=5000)
     supervisor = start_supervisor(run_id)
     until(lambda: look(run_id).step > 2)
@@ -285,5 +295,5 @@ def test_a_supervisor_that_lost_its_run_leaves_the_trainer_alone(claimed: Claime
         assert claims.requeue(connection, run_id, time.time(), "moved", attempt=1)
         claims.claim_next(connection, host=socket.gethostname(), devices=["cpu:0"], now=time.time())
     assert supervisor.wait(20) == 0
-    assert processes.alive(attempt.trainer_pid, attempt.trainer_started)
+    assert not processes.alive(attempt.trainer_pid, attempt.trainer_started)
     assert look(run_id).status == Status.STARTING

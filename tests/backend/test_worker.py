@@ -12,7 +12,7 @@ import redis as redis_client
 import standin_supervisor
 from backend_harness import look, until
 
-from backend import broker, processes, runs, settings, store, worker
+from backend import broker, fleet, processes, reaper, runs, settings, store, worker
 from backend.celery_app import ring
 from backend.worker import Housekeeper
 from db import reads
@@ -82,8 +82,8 @@ def test_a_run_whose_supervisors_keep_failing_is_given_up(
     home: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "SILENT", 0.0)
-    monkeypatch.setattr(worker, "NEVER_HEARD", 0.0)
-    run_id = runs.submit(config())
+    monkeypatch.setattr(reaper, "NEVER_HEARD", 0.0)
+    run_id = runs.submit(config(launch={"retries": 1}))
     keeper = Housekeeper("test", [sys.executable, "-c", "raise SystemExit('broken')"])
 
     def is_given_up() -> bool:
@@ -92,6 +92,7 @@ def test_a_run_whose_supervisors_keep_failing_is_given_up(
 
     until(is_given_up)
     assert "supervisor failed 3 times" in look(run_id).reason
+    assert [row.outcome for row in look(run_id).attempts] == ["lost", "lost"]
     assert "broken" in (Path(look(run_id).folder) / "supervisor.log").read_text()
 
 
@@ -106,11 +107,11 @@ def test_a_run_survives_the_death_of_its_worker(start_worker: Callable[[], Redis
 
 
 @pytest.mark.slow
-def test_a_restarted_worker_ends_a_run_of_which_nothing_is_left(
+def test_a_run_of_which_everything_was_killed_is_tried_again_by_the_next_worker(
     start_worker: Callable[[], Redis], config: Config
 ) -> None:
     killed = start_worker()
-    run_id = runs.submit(config(steps=5000))
+    run_id = runs.submit(config(steps=150))
     until(lambda: look(run_id).step > 2)
     attempt = look(run_id).attempts[0]
     kill(killed)
@@ -120,9 +121,11 @@ def test_a_restarted_worker_ends_a_run_of_which_nothing_is_left(
     os.kill(attempt.trainer_pid, signal.SIGKILL)
     start_worker()
     [run] = runs.wait_for([run_id], interval=0.1)
-    assert run.status == Status.FAILED
-    assert run.reason
-    assert run.device is None
+    assert (run.status, run.devices, run.attempt) == (Status.FINISHED, (), 2)
+    first, second = look(run_id).attempts
+    assert (first.outcome, second.outcome) == ("lost", "finished")
+    assert second.cause == first.message
+    assert first.message.startswith("retry 1 of 2: the trainer ended while nothing supervised it")
 
 
 @pytest.mark.slow
@@ -140,7 +143,7 @@ def test_doubled_and_unknown_messages_do_no_harm_and_stop_works(
     process.terminate()
     assert process.wait(20) == 0
     with store.reading() as connection:
-        assert runs.workers_alive(connection) == 0
+        assert fleet.alive(connection) == []
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def test_the_command_makes_the_configuration_that_the_form_shows(name, other):
         "optimizer.betas": "[0.8, 0.95]",
     }
     command = shlex.split(
-        forms.command(forms.Start((name,), PRESETS[name].values, ""), texts, seeds=[0, 2], experiment="a b")
+        forms.command(forms.Start(("submit", name), PRESETS[name].values, ""), texts, seeds=[0, 2], experiment="a b")
     )
     assert command[:3] == ["mtprl", "submit", name]
     assert command[-4:] == ["--seeds", "0,2", "--experiment", "a b"]

@@ -1,10 +1,12 @@
 """Numbers, times and markup as they are read."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from dashboard import liveness, markup, words
+from db.reads import WorkerRow
 from db.statuses import Status
 
 
@@ -72,8 +74,12 @@ def test_an_active_run_is_shown_as_such_only_with_a_fresh_heartbeat(status):
 
 def test_the_queue_line_says_what_to_do_when_no_worker_is_alive():
     counts = dict.fromkeys(Status, 0) | {Status.QUEUED: 2, Status.RUNNING: 1}
-    assert liveness.queue_line(counts, 1) == ("1 worker alive · 1 active · 2 queued", False)
-    line, attention = liveness.queue_line(counts, 0)
+    worker = WorkerRow("w", "alpha", 1, ["cpu:0"], 1.0, 2.0, None, draining=False)
+    drained = replace(worker, draining=True)
+    assert liveness.queue_line(counts, [worker]) == ("1 worker alive · 1 active · 2 queued", False)
+    assert liveness.queue_line(counts, [worker, drained])[0].startswith("2 workers alive, 1 drained")
+    assert liveness.queue_line(counts, [drained])[1]
+    line, attention = liveness.queue_line(counts, [])
     assert attention
     assert "mtprl up" in line
 

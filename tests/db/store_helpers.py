@@ -16,8 +16,8 @@ def submit(connection: Connection, name: str = "occ-seed0", **fields: Any) -> in
     )
 
 
-def claim(connection: Connection, device: str = "cpu:0", host: str = "alpha", now: float = 2.0) -> claims.Claim:
-    taken = claims.claim_next(connection, host=host, devices=[device], now=now)
+def claim(connection: Connection, *devices: str, host: str = "alpha", now: float = 2.0) -> claims.Claim:
+    taken = claims.claim_next(connection, host=host, devices=devices or ["cpu:0"], now=now)
     assert taken is not None
     return taken
 

@@ -67,10 +67,22 @@ def test_stopping_an_unknown_run_is_refused_in_words(store):
         runs.request_stop(connection, 7, now=1.0)
 
 
-def test_a_run_requeued_after_a_stop_runs_again(store, run):
+def _resume(connection, run: int, attempt: int = 1, **changes) -> bool:
+    values = {"config": {"steps": 240}, "total_steps": 240, "devices": 1, "priority": 0, "retries": 2, **changes}
+    return runs.resume(connection, run, attempt=attempt, reason="resumed by the user", now=7.0, **values)
+
+
+def test_a_run_that_was_stopped_goes_on_as_another_attempt_behind_those_that_wait(store, run):
     with writing(store) as connection:
+        waiting = submit(connection, "waiting")
         runs.request_stop(connection, run, now=5.0)
+        assert not _resume(connection, run)
         claims.finish(connection, run_id=run, attempt=1, status=Status.STOPPED, reason="asked", exit_code=3, now=6.0)
-        assert claims.requeue(connection, run, 7.0, "resumed", attempt=1)
+        assert not _resume(connection, run, attempt=2)
+        assert _resume(connection, run)
+        assert not _resume(connection, run)
         assert not claims.stop_requested(connection, run)
-        assert claim(connection).attempt == 2
+        assert [claim(connection, device).run_id for device in ("cpu:0", "cpu:1")] == [waiting, run]
+        detail = reads.get_run(connection, run)
+    assert (detail.attempt, detail.total_steps, detail.config) == (2, 240, {"steps": 240})
+    assert [row.cause for row in detail.attempts] == [None, "resumed by the user"]

@@ -33,8 +33,8 @@ def check_continues(earlier: Mapping[str, Any], config: RunConfig, where: str) -
         reason = "; ".join(map(str, error.problems))
         raise ConfigError([Problem("", f"{where}: its configuration is refused today ({reason}); {_FIX}")]) from error
     changed = [
-        Problem(field, f"is {_shown(new)}, but {where} was made with {_shown(old)}")
-        for field, old, new in _differences(_fixed(began), _fixed(config))
+        Problem(field, f"is {shown(new)}, but {where} was made with {shown(old)}")
+        for field, old, new in differences(_fixed(began), _fixed(config))
     ]
     if changed:
         free = f"{', '.join(FREE[:-1])} and {FREE[-1]}"
@@ -54,16 +54,17 @@ def _fixed(config: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in config.model_dump(mode="json").items() if name not in FREE}
 
 
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(field, old, new) of every difference; of two kinds of a section only the kind, because the rest follows from it."""
+def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(field, old, new) of every difference between plain values; of two kinds of a section only the kind, because the rest follows from it."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         if old != new:
             yield path, old, new
         return
     names = ["kind"] if old.get("kind") != new.get("kind") else {**old, **new}
     for name in names:
-        yield from _differences(old.get(name), new.get(name), f"{path}.{name}".strip("."))
+        yield from differences(old.get(name), new.get(name), f"{path}.{name}".strip("."))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting's value in a sentence."""
     return "not set" if value is None else str(value)

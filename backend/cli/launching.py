@@ -1,0 +1,128 @@
+"""Commands that queue runs: new ones, and earlier ones again."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from backend.cli.common import Overrides, Run, find, read_config, reading, require_store
+
+Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="One run per seed.")]
+
+
+def submit(
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG|PRESET", help="A YAML file, or a preset's name.", show_default=False)
+    ] = None,
+    control_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="In the place of a configuration: policy at the mean coefficient of this occ run."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    seeds: Seeds = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            help="Runs of one experiment stand together.", show_default="default, or that of the --control-of run"
+        ),
+    ] = None,
+) -> None:
+    """Queue a run, or one per seed; a run that could not work is refused at once."""
+    require_store()
+    from trainer.errors import ConfigError, Problem
+
+    if (config is None) == (control_of is None):
+        raise ConfigError([Problem("", "give either a configuration (a file or a preset) or --control-of RUN")])
+    if config is not None:
+        (values, preset), usual, origin = read_config(config, overrides), "default", None
+    else:
+        (values, usual, origin), preset = _control(control_of or "", overrides), None
+    _queue(values, seeds, experiment=usual if experiment is None else experiment, preset=preset, cloned_from=origin)
+
+
+def clone(
+    run: Run,
+    overrides: Overrides = None,
+    seeds: Seeds = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="Runs of one experiment stand together.", show_default="that of the run"),
+    ] = None,
+) -> None:
+    """Queue a new run with the configuration of another one, and what --set changes in it."""
+    from backend.again import clone_of
+    from backend.settings import variables
+    from trainer.config import resolve
+
+    run_id = find(run)
+    with reading() as connection:
+        origin = clone_of(connection, run_id)
+    values = resolve(origin.values, overrides or (), variables())
+    usual = origin.experiment if experiment is None else experiment
+    _queue(values, seeds, experiment=usual, preset=origin.preset, cloned_from=run_id)
+
+
+def resume(
+    run: Run,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train to this step, further than it was to go.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Let a run that has ended go on from its newest checkpoint, as another attempt of the same run."""
+    from backend import again
+    from backend import runs as service
+
+    run_id = find(run)
+    changes = [*(overrides or ()), *([f"steps={steps}"] if steps is not None else [])]
+    typer.echo(again.resume(run_id, changes))
+    _tell(service.notice([run_id]))
+
+
+def _queue(
+    values: dict[str, Any], seeds: str | None, *, experiment: str, preset: str | None, cloned_from: int | None
+) -> None:
+    """Queue a run, or one per seed, and say so."""
+    from backend import runs as service
+    from db import reads
+    from trainer.config import parse
+
+    about: dict[str, Any] = {"experiment": experiment, "preset": preset, "cloned_from": cloned_from}
+    if seeds is None:
+        ids = [service.submit(parse(values), **about)]
+    else:
+        ids = service.submit_many(values, _numbers(seeds), **about)
+    with reading() as connection:
+        for run_id in ids:
+            typer.echo(f"run {run_id} ({reads.get_run(connection, run_id).name}) is queued")
+    _tell(service.notice(ids))
+
+
+def _tell(notice: str) -> None:
+    if notice:
+        typer.secho(notice, fg="yellow", err=True)
+
+
+def _control(run: str, overrides: list[str] | None) -> tuple[dict[str, Any], str, int]:
+    """The values of a run's matched control, overrides applied, the experiment of that run, and the run."""
+    from backend.controls import matched_control
+    from backend.settings import variables
+    from trainer.config import resolve
+
+    run_id = find(run)
+    with reading() as connection:
+        control = matched_control(connection, run_id)
+    typer.echo(control.words)
+    return resolve(control.config.model_dump(mode="json"), overrides or (), variables()), control.experiment, run_id
+
+
+def _numbers(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    # `int` would also take other scripts' digits and 1_0, and fail at thousands of digits.
+    if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):
+        from trainer.errors import ConfigError, Problem
+
+        raise ConfigError([Problem("--seeds", f"{text!r} is refused; give whole numbers from 0 on, such as 0,1,2")])
+    return [int(part) for part in parts]
