@@ -1,35 +1,50 @@
-"""A store in a real SQLite file."""
+"""A store in a real SQLite file and in a real PostgreSQL: every test that asks for one runs on both."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from databases import Database, Postgres, Sqlite, postgres_server
 from sqlalchemy import Engine
 from store_helpers import Reader, claim, submit
 
 from db import engine
 
 
-@pytest.fixture
-def url(tmp_path) -> str:
-    return f"sqlite:///{tmp_path}/store/mtprl.db"
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory) -> Sqlite:
+    return Sqlite(tmp_path_factory.mktemp("sqlite"))
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory) -> Path:
-    """The file of a store without rows, to copy: migrating takes longer than most tests."""
-    path = tmp_path_factory.mktemp("empty") / "mtprl.db"
-    engine.migrate(f"sqlite:///{path}")
-    return path
+def postgresql() -> Iterator[Postgres]:
+    with postgres_server() as address:
+        yield Postgres(address)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request) -> Database:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
-def store(url, empty_store) -> Iterator[Engine]:
+def empty(database) -> Iterator[str]:
+    """The address of a database without tables."""
+    with database.empty() as url:
+        yield url
+
+
+@pytest.fixture
+def url(database) -> Iterator[str]:
+    """The address of `store`."""
+    with database.store() as url:
+        yield url
+
+
+@pytest.fixture
+def store(url) -> Iterator[Engine]:
     store = engine.connect(url)
-    shutil.copy(empty_store, str(store.url.database))
     yield store
     store.dispose()
 

@@ -15,7 +15,9 @@ from db.engine import reading, writing
 def _fill(store, *series: list[float], mini_batches: int = 0) -> list[int]:
     """One run per series of the metric `m`; with `mini_batches`, that many values share a step."""
     with writing(store) as connection:
-        connection.execute(insert(tables.metric_names).values(id=1, name="m"))
+        metric = connection.execute(
+            insert(tables.metric_names).values(name="m").returning(tables.metric_names.c.id)
+        ).scalar_one()
         ids = [submit(connection) for _ in series]
         for run, values in zip(ids, series, strict=True):
             rows = []
@@ -23,7 +25,7 @@ def _fill(store, *series: list[float], mini_batches: int = 0) -> list[int]:
                 step, mini_batch = divmod(index, mini_batches) if mini_batches else (index, -1)
                 finite = math.isfinite(value)
                 code = 0 if finite else 1 if math.isnan(value) else 2 if value > 0 else 3
-                key = {"run_id": run, "metric_id": 1, "step": step, "mini_batch": mini_batch, "attempt": 1}
+                key = {"run_id": run, "metric_id": metric, "step": step, "mini_batch": mini_batch, "attempt": 1}
                 rows.append({**key, "value": value if finite else None, "code": code, "time": 0.0})
             connection.execute(insert(tables.metrics), rows)
     return ids
@@ -78,15 +80,15 @@ def test_a_long_series_without_a_finite_value_is_still_there(store):
     assert all(map(math.isnan, points.values))
 
 
-@pytest.mark.parametrize("max_points", [2, 3, 4, 5, 17, 99, 100])
 @pytest.mark.parametrize("count", [1, 2, 3, 18, 100, 2000])
-def test_no_series_has_more_points_than_were_asked_for(store, max_points, count):
+def test_no_series_has_more_points_than_were_asked_for(store, count):
     values = [math.nan if index % 3 == 0 else float(index % 7) for index in range(count)]
     (run,) = _fill(store, values)
-    points = _series(store, [run], max_points=max_points)[run]
-    assert len(points.steps) <= max_points
-    assert (points.steps[0], points.steps[-1]) == (0, count - 1)
-    assert len(points.steps) == count or count > max_points
+    for max_points in (2, 3, 4, 5, 17, 99, 100):
+        points = _series(store, [run], max_points=max_points)[run]
+        assert len(points.steps) <= max_points
+        assert (points.steps[0], points.steps[-1]) == (0, count - 1)
+        assert len(points.steps) == count or count > max_points
 
 
 def test_a_single_point_cannot_stand_for_a_series(store):
