@@ -7,8 +7,10 @@ the types of `trainer.events`, or that the columns cannot hold, is counted as ma
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from trainer.events import STEP_LEVEL, decode_number
@@ -19,6 +21,10 @@ _SMALL_MAX = 2**15 - 1
 FINITE, NAN, INFINITY, MINUS_INFINITY = range(4)
 
 Row = dict[str, Any]
+Place = tuple[int, int]
+"""(step, mini_batch)"""
+Value = tuple[int, float | None, int, float]
+"""(attempt, value, code, time) of one number; the value is None where the code says that it is not finite."""
 
 
 class Rewind(NamedTuple):
@@ -31,15 +37,6 @@ class Rewind(NamedTuple):
     def last_step(self) -> int:
         """The last step that stays; -1 where none does."""
         return -1 if self.resumed_from is None else self.resumed_from
-
-
-class Value(NamedTuple):
-    """One number of a metrics event. `value` is None where `code` says that it is not finite."""
-
-    attempt: int
-    value: float | None
-    code: int
-    time: float
 
 
 class Ended(NamedTuple):
@@ -55,8 +52,8 @@ class Batch:
 
     rewind: Rewind | None = None
     """What has to be removed before these rows are stored."""
-    metrics: dict[tuple[str, int, int], Value] = field(default_factory=dict)
-    """By (name, step, mini_batch)."""
+    metrics: dict[str, dict[Place, Value]] = field(default_factory=lambda: defaultdict(dict))
+    """By name and place."""
     completions: dict[tuple[int, str, int], Row] = field(default_factory=dict)
     """By (step, prompt_id, sample)."""
     evaluations: dict[tuple[str, int], tuple[Row, dict[str, str]]] = field(default_factory=dict)
@@ -117,11 +114,10 @@ def _stage(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
 
 def _metrics(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
     attempt, step, mini_batch, time = header["attempt"], header["step"], header["mini_batch"], header["time"]
-    values = {
-        (_text(name, 200), step, mini_batch): Value(attempt, *_coded(number), time)
-        for name, number in event["values"].items()
-    }
-    result.batches[-1].metrics.update(values)
+    values = [(_metric_name(name), (attempt, *_coded(number), time)) for name, number in event["values"].items()]
+    metrics, place = result.batches[-1].metrics, (step, mini_batch)
+    for name, value in values:
+        metrics[name][place] = value
     if mini_batch == STEP_LEVEL:
         result.step = step
 
@@ -234,6 +230,12 @@ def _text(value: Any, longest: int | None = None) -> str:
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
+@lru_cache(maxsize=4096)
+def _metric_name(name: Any) -> str:
+    """Kept, because every step says the same names."""
+    return _text(name, 200)
+
+
 def _truth(value: Any) -> bool:
     if type(value) is not bool:
         raise TypeError(value)
@@ -245,6 +247,8 @@ def _bit(value: Any) -> int:
 
 
 def _coded(value: Any) -> tuple[float | None, int]:
+    if type(value) is float and math.isfinite(value):  # nearly all of them
+        return value, FINITE
     if isinstance(value, bool):
         raise TypeError(value)
     number = decode_number(value)

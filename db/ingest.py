@@ -7,7 +7,7 @@ once, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,8 @@ from sqlalchemy import (
     update,
 )
 
-from db import upsert
-from db.batches import Batch, Ended, Rewind, Row, parse
+from db import extremes, upsert
+from db.batches import Batch, Ended, Place, Rewind, Row, Value, parse
 from db.statuses import Status
 from db.tables import (
     attempts,
@@ -155,10 +155,11 @@ def _rewind(connection: Connection, run_id: int, rewind: Rewind) -> int:
         connection.execute(delete(table).where(table.c.run_id == run_id, table.c.step > last_step)).rowcount
         for table in (metrics, completions, evaluations)
     )
-    connection.execute(
-        delete(latest_metrics).where(latest_metrics.c.run_id == run_id, latest_metrics.c.step > last_step)
-    )
+    of_run = latest_metrics.c.run_id == run_id
+    connection.execute(delete(latest_metrics).where(of_run, latest_metrics.c.step > last_step))
     _restore_latest(connection, run_id)
+    kept = connection.execute(select(latest_metrics.c.metric_id).where(of_run)).scalars().all()
+    extremes.remove(connection, run_id, kept, last_step)
     connection.execute(update(runs).where(runs.c.id == run_id, runs.c.step > last_step).values(step=max(last_step, 0)))
     connection.execute(
         update(attempts)
@@ -188,7 +189,7 @@ def _restore_latest(connection: Connection, run_id: int) -> None:
 
 def _store(connection: Connection, run_id: int, batch: Batch) -> None:
     if batch.metrics:
-        _store_metrics(connection, run_id, batch)
+        _store_metrics(connection, run_id, batch.metrics)
     if batch.completions:
         rows = [{"run_id": run_id, **batch.completions[key]} for key in sorted(batch.completions)]
         connection.execute(upsert.replace(connection, completions), rows)
@@ -198,33 +199,27 @@ def _store(connection: Connection, run_id: int, batch: Batch) -> None:
         connection.execute(insert(run_events), [{"run_id": run_id, **row} for row in batch.history])
 
 
-def _store_metrics(connection: Connection, run_id: int, batch: Batch) -> None:
-    ids = _metric_ids(connection, {name for name, _, _ in batch.metrics})
-    rows = [
-        {
-            "run_id": run_id,
-            "metric_id": ids[name],
-            "step": step,
-            "mini_batch": mini_batch,
-            "attempt": value.attempt,
-            "value": value.value,
-            "code": value.code,
-            "time": value.time,
-        }
-        for (name, step, mini_batch), value in batch.metrics.items()
-    ]
-    rows.sort(key=lambda row: (row["metric_id"], row["step"], row["mini_batch"]))
-    connection.execute(upsert.replace(connection, metrics), rows)
-    connection.execute(upsert.replace(connection, latest_metrics, where=_is_newer), _newest(rows))
+def _store_metrics(connection: Connection, run_id: int, series: Mapping[str, Mapping[Place, Value]]) -> None:
+    by_name = _metric_ids(connection, series.keys())
+    rows: list[tuple[Any, ...]] = []
+    newest: list[Row] = []
+    steps: set[int] = set()
+    for metric_id, name in sorted((metric_id, name) for name, metric_id in by_name.items()):
+        values = series[name]
+        places = sorted(values)
+        rows += [(run_id, metric_id, *place, *values[place]) for place in places]
+        newest.append({"run_id": run_id, "metric_id": metric_id, **_newest(values, last=places[-1])})
+        steps |= {places[0][0], places[-1][0]}
+    upsert.replace_many(connection, metrics, rows)
+    connection.execute(upsert.replace(connection, latest_metrics, where=_is_newer), newest)
+    extremes.refresh(connection, run_id, list(by_name.values()), min(steps), max(steps))
 
 
-def _newest(rows: list[Row]) -> list[Row]:
-    newest: dict[int, Row] = {}
-    for row in rows:  # sorted: within a step its own value (-1) comes first, so it stays unless a later step follows
-        known = newest.get(row["metric_id"])
-        if known is None or row["step"] > known["step"] or known["mini_batch"] != STEP_LEVEL:
-            newest[row["metric_id"]] = row
-    return list(newest.values())
+def _newest(values: Mapping[Place, Value], last: Place) -> Row:
+    """The newest of some values: that of the last place, or of its whole step."""
+    whole = (last[0], STEP_LEVEL)
+    place = whole if whole in values else last
+    return dict(zip(("step", "mini_batch", "attempt", "value", "code", "time"), (*place, *values[place]), strict=True))
 
 
 def _is_newer(new: Any) -> ColumnElement[bool]:
@@ -232,7 +227,7 @@ def _is_newer(new: Any) -> ColumnElement[bool]:
     return tuple_(new.step, _rank(new.mini_batch)) >= tuple_(old.step, _rank(old.mini_batch))
 
 
-def _metric_ids(connection: Connection, names: set[str]) -> dict[str, int]:
+def _metric_ids(connection: Connection, names: Set[str]) -> dict[str, int]:
     """The id of each name; new names get one."""
     wanted = {"names": sorted(names)}
     ids = {row.name: row.id for row in connection.execute(_METRIC_IDS, wanted)}

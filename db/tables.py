@@ -3,6 +3,10 @@
 Metric values that are not finite are stored as NULL with a code beside them, because SQLite turns a bound NaN into NULL:
 0 finite, 1 NaN, 2 Infinity, 3 -Infinity. Metric names are interned, because a row of the metrics table is written for every
 value of every step: its key is (run, metric, step, mini_batch), mini_batch -1 for values of a whole step.
+
+`metrics` and `metric_extremes`, the tables with a row per value, have no foreign keys: a database checks them row by row, which halves
+what it can take in. Only `db.ingest` writes there, for a run that it has looked up and metrics that it has named; whoever deletes a
+run deletes there, too.
 """
 
 from __future__ import annotations
@@ -130,14 +134,35 @@ def _value_columns() -> list[Column]:
     ]
 
 
+def _of_metric() -> list[Column]:
+    return [Column(name, Integer, primary_key=True, autoincrement=False) for name in ("run_id", "metric_id")]
+
+
 metrics = Table(
     "metrics",
     metadata,
-    _run_id(),
-    Column("metric_id", Integer, ForeignKey("metric_names.id"), primary_key=True),
+    *_of_metric(),
     Column("step", Integer, primary_key=True, autoincrement=False),
     Column("mini_batch", SmallInteger, primary_key=True, autoincrement=False),
     *_value_columns(),
+    sqlite_with_rowid=False,
+)
+
+# What a chart of a long series is made of: see db.extremes.
+metric_extremes = Table(
+    "metric_extremes",
+    metadata,
+    *_of_metric(),
+    # 1 for the values of mini-batches, 0 for those of whole steps.
+    Column("fine", SmallInteger, primary_key=True, autoincrement=False),
+    # Steps by the 32: 0 stands for the steps 0 to 31, 1 for 32 to 63, ...
+    Column("stretch", Integer, primary_key=True, autoincrement=False),
+    # The smallest and the largest finite value, and the places where they are first met; the first place without a finite value.
+    Column("lowest", Float),
+    Column("lowest_at", BigInteger),
+    Column("highest", Float),
+    Column("highest_at", BigInteger),
+    Column("odd_at", BigInteger),
     sqlite_with_rowid=False,
 )
 

@@ -1,8 +1,9 @@
 """Series for charts: as many points as a chart can show, chosen in SQL.
 
-A series that has no more than `max_points` values is returned whole. A longer one is cut into buckets of equally many steps;
+A series that has no more than `max_points` values is returned whole. A longer one is cut into buckets of about equally many steps;
 of each bucket its smallest, its largest and its first non-finite value are taken, so that no spike and no NaN is lost, and
-of the whole series its first and its last value. What is taken depends on the stored values only. The number of statements
+of the whole series its first and its last value. Where a bucket would be longer than the stretches of `db.extremes`, it is one of
+whole stretches, and they are read in place of the values. What is taken depends on the stored values only. The number of statements
 does not depend on the number of series, and no value that is not taken leaves the database.
 
 Values that are to be set against each other come from `aligned`: of a long run it takes every so many-th place, for all metrics
@@ -26,7 +27,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     bindparam,
-    cast,
+    case,
     func,
     literal,
     select,
@@ -35,15 +36,19 @@ from sqlalchemy import (
 )
 
 from db.batches import FINITE
+from db.extremes import PLACES, STEPS, place
 from db.reads.metrics import decode
-from db.tables import metric_names, metrics, runs
+from db.tables import metric_extremes, metric_names, metrics, runs
 from trainer.events import STEP_LEVEL
 
 Level = Literal["step", "mini_batch"]
 
 _ENDS = 2
 _POINTS_PER_BUCKET = 3
-_KEY = 2**16  # a mini-batch lies between -1 and 2^15 - 1
+_FINE: dict[Level, int] = {"step": 0, "mini_batch": 1}
+
+_WHOLE, _VALUES, _STRETCHES = range(3)
+"""What a series is made of: all its values, the extremes of its values, or those of its stretches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def aligned(
             func.row_number().over(order_by=in_order).label("number"),
             func.count().over().label("total"),
         )
-        .join_from(metrics, metric_names)
+        .join_from(metrics, metric_names, metrics.c.metric_id == metric_names.c.id)
         .where(metrics.c.run_id == run_id, metric_names.c.name == anchor, _at(level))
         .subquery()
     )
@@ -126,7 +131,7 @@ def aligned(
     steps, mini_batches = ({place[part] for place in places} for part in (0, 1))
     statement = (
         select(*in_order, metric_names.c.name, metrics.c.value, metrics.c.code)
-        .join_from(metrics, metric_names)
+        .join_from(metrics, metric_names, metrics.c.metric_id == metric_names.c.id)
         .where(metrics.c.run_id == run_id, metric_names.c.name.in_(names))
         .where(metrics.c.step.in_(steps), metrics.c.mini_batch.in_(mini_batches))
     )
@@ -150,8 +155,8 @@ def _statement(level: Level) -> Any:
     """Rows (run id, name, step, mini-batch, value, code) in that order, of all series together."""
     spans = _spans(level)
     picked = _picked(level, spans)
-    short = (spans.c.is_long == 0) & _at(level)
-    long = (metrics.c.step == picked.c.key // _KEY) & (metrics.c.mini_batch == picked.c.key % _KEY - 1)
+    short = (spans.c.kind == _WHOLE) & _at(level)
+    long = (metrics.c.step == picked.c.place // PLACES) & (metrics.c.mini_batch == picked.c.place % PLACES - 1)
     parts = [
         select(
             source.c.run_id, source.c.name, metrics.c.step, metrics.c.mini_batch, metrics.c.value, metrics.c.code
@@ -163,64 +168,105 @@ def _statement(level: Level) -> Any:
 
 
 def _spans(level: Level) -> CTE:
-    """One row per series: where it begins and ends, and whether it has more than `max_points` values."""
+    """One row per series: its first and last stretch and value, and what it is to be made of."""
     run, name = runs.alias(), metric_names.alias()
-    inside = (metrics.c.run_id == run.c.id, metrics.c.metric_id == name.c.id, _at(level))
-    rows = select(_key()).where(*inside)
-    first = rows.order_by(metrics.c.step, metrics.c.mini_batch).limit(1)
-    last = rows.order_by(metrics.c.step.desc(), metrics.c.mini_batch.desc()).limit(1)
-    some = select(literal(1)).where(*inside).limit(bindparam("max_points", type_=Integer) + 1).correlate(run, name)
-    count = select(func.count()).select_from(some.subquery()).scalar_subquery()
-    return (
-        select(
-            run.c.id.label("run_id"),
-            name.c.id.label("metric_id"),
-            name.c.name,
-            first.scalar_subquery().label("first"),
-            last.scalar_subquery().label("last"),
-            cast(count > bindparam("max_points", type_=Integer), Integer).label("is_long"),
+    stretches = (
+        metric_extremes.c.run_id == run.c.id,
+        metric_extremes.c.metric_id == name.c.id,
+        metric_extremes.c.fine == _FINE[level],
+    )
+    ends = (
+        select(run.c.id.label("run_id"), name.c.id.label("metric_id"), name.c.name)
+        .add_columns(
+            *(
+                select(end(metric_extremes.c.stretch))
+                .where(*stretches)
+                .correlate(run, name)
+                .scalar_subquery()
+                .label(which)
+                for which, end in (("first_stretch", func.min), ("last_stretch", func.max))
+            )
         )
         .join_from(run, name, true())
         .where(run.c.id.in_(bindparam("run_ids", expanding=True)), name.c.name.in_(bindparam("names", expanding=True)))
+        .cte("ends")
+    )
+    inside, in_order = (_of(ends), _at(level)), (metrics.c.step, metrics.c.mini_batch)
+    backwards = [column.desc() for column in in_order]
+    first = select(place()).where(*inside, metrics.c.step >= ends.c.first_stretch * STEPS).order_by(*in_order).limit(1)
+    last = (
+        select(place()).where(*inside, metrics.c.step < (ends.c.last_stretch + 1) * STEPS).order_by(*backwards).limit(1)
+    )
+    most, buckets = bindparam("max_points", type_=Integer), bindparam("buckets", type_=Integer)
+    some = select(literal(1)).where(*inside).limit(most + 1).correlate(ends)
+    count = select(func.count()).select_from(some.subquery()).scalar_subquery()
+    kind = case(
+        (count <= most, _WHOLE),
+        (ends.c.last_stretch - ends.c.first_stretch + 1 >= buckets, _STRETCHES),
+        else_=_VALUES,
+    )
+    return (
+        select(
+            *ends.c, first.scalar_subquery().label("first"), last.scalar_subquery().label("last"), kind.label("kind")
+        )
+        .where(ends.c.first_stretch.is_not(None))
         .cte("spans")
     )
 
 
 def _picked(level: Level, spans: CTE) -> CTE:
-    """The keys of the values to show of each long series, without repetition."""
+    """The places of the values to show of each long series, without repetition."""
     buckets = bindparam("buckets", type_=Integer)
     number = select(literal(0, BigInteger).label("number")).where(buckets > 0).cte("bucket", recursive=True)
     number = number.union_all(select(number.c.number + 1).where(number.c.number + 1 < buckets))
 
-    first, width = spans.c.first // _KEY, spans.c.last // _KEY - spans.c.first // _KEY + 1
-    inside = (
-        _of(spans),
-        _at(level),
-        metrics.c.step >= first + width * number.c.number // buckets,
-        metrics.c.step < first + width * (number.c.number + 1) // buckets,
-    )
+    def bucket(
+        position: ColumnElement[int], first: ColumnElement[int], last: ColumnElement[int]
+    ) -> ColumnElement[bool]:
+        width = last - first + 1
+        begin, end = (first + width * each // buckets for each in (number.c.number, number.c.number + 1))
+        return (position >= begin) & (position < end)
+
     finite, in_order = metrics.c.code == FINITE, (metrics.c.step, metrics.c.mini_batch)
-    value = metrics.c.value
-    choices = (
-        select(_key()).where(*inside, finite).order_by(value, *in_order).limit(1),
-        select(_key()).where(*inside, finite).order_by(value.desc(), *in_order).limit(1),
-        select(_key()).where(*inside, ~finite).order_by(*in_order).limit(1),
+    of_values = (_of(spans), _at(level), bucket(metrics.c.step, spans.c.first // PLACES, spans.c.last // PLACES))
+    extremes = metric_extremes.c
+    of_stretches = (
+        extremes.run_id == spans.c.run_id,
+        extremes.metric_id == spans.c.metric_id,
+        extremes.fine == _FINE[level],
+        bucket(extremes.stretch, spans.c.first_stretch, spans.c.last_stretch),
     )
+    choices = {
+        _VALUES: (
+            select(place()).where(*of_values, finite).order_by(metrics.c.value, *in_order).limit(1),
+            select(place()).where(*of_values, finite).order_by(metrics.c.value.desc(), *in_order).limit(1),
+            select(place()).where(*of_values, ~finite).order_by(*in_order).limit(1),
+        ),
+        _STRETCHES: (
+            select(extremes.lowest_at)
+            .where(*of_stretches, extremes.lowest.is_not(None))
+            .order_by(extremes.lowest, extremes.lowest_at)
+            .limit(1),
+            select(extremes.highest_at)
+            .where(*of_stretches, extremes.highest.is_not(None))
+            .order_by(extremes.highest.desc(), extremes.highest_at)
+            .limit(1),
+            select(func.min(extremes.odd_at)).where(*of_stretches),
+        ),
+    }
     series_columns = (spans.c.run_id, spans.c.metric_id, spans.c.name)
-    long = spans.c.is_long == 1
     of_buckets = [
-        select(*series_columns, choice.correlate(spans, number).scalar_subquery().label("key")).select_from(
-            spans.join(number, long)
+        select(*series_columns, choice.correlate(spans, number).scalar_subquery().label("place")).select_from(
+            spans.join(number, spans.c.kind == kind)
         )
-        for choice in choices
+        for kind, of_kind in choices.items()
+        for choice in of_kind
     ]
-    ends = [select(*series_columns, end.label("key")).where(long) for end in (spans.c.first, spans.c.last)]
+    ends = [
+        select(*series_columns, end.label("place")).where(spans.c.kind != _WHOLE)
+        for end in (spans.c.first, spans.c.last)
+    ]
     return union(*of_buckets, *ends).cte("picked")
-
-
-def _key() -> ColumnElement[int]:
-    """A row of a series as one number that sorts as (step, mini-batch) do."""
-    return cast(metrics.c.step, BigInteger) * _KEY + metrics.c.mini_batch + 1
 
 
 def _at(level: Level) -> ColumnElement[bool]:

@@ -79,7 +79,7 @@ def mini_batch_mean(connection: Connection, run_id: int, names: Sequence[str]) -
     statement = (
         # A value that is not finite is NULL, which neither avg nor count(value) takes in.
         select(func.avg(table.value), func.count(table.value), func.count())
-        .join_from(metrics, metric_names)
+        .join_from(metrics, metric_names, metrics.c.metric_id == metric_names.c.id)
         .where(table.run_id == run_id, metric_names.c.name.in_(names), table.mini_batch != STEP_LEVEL)
     )
     mean, values, rows = connection.execute(statement).one()
@@ -92,7 +92,7 @@ def export_rows(connection: Connection, run_id: int) -> Iterator[ExportRow]:
     for name in metric_list(connection, run_id):
         statement = (
             select(table.attempt, table.step, table.mini_batch, table.value, table.code, table.time)
-            .join_from(metrics, metric_names)
+            .join_from(metrics, metric_names, metrics.c.metric_id == metric_names.c.id)
             .where(table.run_id == run_id, metric_names.c.name == name)
             .order_by(table.step, table.mini_batch)
         )

@@ -5,29 +5,25 @@ import random
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
-from sqlalchemy import insert
-from store_helpers import metrics, started, submit
+from store_helpers import Reader, claim, metrics, started, submit
 
-from db import reads, tables
+from db import reads
 from db.engine import reading, writing
+from db.extremes import STEPS
+from trainer.events import encode_number
 
 
 def _fill(store, *series: list[float], mini_batches: int = 0) -> list[int]:
     """One run per series of the metric `m`; with `mini_batches`, that many values share a step."""
-    with writing(store) as connection:
-        metric = connection.execute(
-            insert(tables.metric_names).values(name="m").returning(tables.metric_names.c.id)
-        ).scalar_one()
-        ids = [submit(connection) for _ in series]
-        for run, values in zip(ids, series, strict=True):
-            rows = []
-            for index, value in enumerate(values):
-                step, mini_batch = divmod(index, mini_batches) if mini_batches else (index, -1)
-                finite = math.isfinite(value)
-                code = 0 if finite else 1 if math.isnan(value) else 2 if value > 0 else 3
-                key = {"run_id": run, "metric_id": metric, "step": step, "mini_batch": mini_batch, "attempt": 1}
-                rows.append({**key, "value": value if finite else None, "code": code, "time": 0.0})
-            connection.execute(insert(tables.metrics), rows)
+    ids = []
+    for values in series:
+        with writing(store) as connection:
+            run = submit(connection)
+            claim(connection, f"cuda:{run}")
+        places = [divmod(index, mini_batches) if mini_batches else (index, -1) for index in range(len(values))]
+        numbers = zip(places, map(encode_number, values), strict=True)
+        Reader(store, run).feed(started(), *(metrics(*place, m=number) for place, number in numbers))
+        ids.append(run)
     return ids
 
 
@@ -47,18 +43,20 @@ def test_a_series_that_fits_is_returned_whole(store):
     assert _series(store, [run]) == {run: reads.Series(tuple(range(1000)), (-1,) * 1000, tuple(values))}
 
 
-def test_a_long_series_keeps_its_ends_and_its_extremes_in_every_part(store):
-    values = _noise(5001)
-    values[2345], values[2346] = 99.0, -99.0
+@pytest.mark.parametrize(("count", "unit"), [(990, 1), (5001, STEPS)])
+def test_a_long_series_keeps_its_ends_and_its_extremes_in_every_part(store, count, unit):
+    """Parts are of single steps where they are shorter than a stretch, else of whole stretches."""
+    values = _noise(count)
+    values[345], values[346] = 99.0, -99.0
     (run,) = _fill(store, values)
     points = _series(store, [run], max_points=100)[run]
     assert 50 < len(points.steps) <= 100
     assert list(points.steps) == sorted(set(points.steps))
     assert [values[step] for step in points.steps] == list(points.values)
-    assert (points.steps[0], points.steps[-1]) == (0, 5000)
-    buckets = 32  # (100 - 2) // 3
+    assert (points.steps[0], points.steps[-1]) == (0, count - 1)
+    buckets, units = 32, (count - 1) // unit + 1  # (100 - 2) // 3
     for bucket in range(buckets):
-        part = values[5001 * bucket // buckets : 5001 * (bucket + 1) // buckets]
+        part = values[units * bucket // buckets * unit : units * (bucket + 1) // buckets * unit]
         assert {min(part), max(part)} <= set(points.values)
 
 
