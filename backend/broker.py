@@ -28,5 +28,16 @@ def server_pid(url: str) -> int | None:
         return None
 
 
+def eviction_policy(url: str | None) -> str | None:
+    """What the Redis at this address does when its memory is full; None where it does not say."""
+    if url is None:
+        return None
+    try:
+        with _client(url) as client:
+            return str(client.info("memory")["maxmemory_policy"])
+    except (RedisError, OSError, ValueError, KeyError):
+        return None
+
+
 def _client(url: str) -> Redis:
     return Redis.from_url(url, socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS, retry=None)

@@ -114,6 +114,13 @@ def _disk(of: Settings) -> Finding:
 
 def _redis(of: Settings) -> Finding:
     if broker.answers(redis_url(of)):
+        policy = broker.eviction_policy(redis_url(of))
+        if policy not in (None, "noeviction"):
+            return Finding(
+                "redis",
+                Verdict.WARN,
+                f"forgets messages when its memory is full (maxmemory-policy {policy}); set it to noeviction",
+            )
         return Finding("redis", Verdict.OK, "answers" + ("" if of.redis_url else f" at {redis_url(of)}"))
     if of.redis_url:
         return Finding(

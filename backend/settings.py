@@ -3,6 +3,8 @@
 MTPRL_HOME               folder of runs, models, data, logs and the SQLite file
 MTPRL_DATABASE_URL       sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; by default a file in MTPRL_HOME
 MTPRL_REDIS_URL          by default the Redis that `mtprl up` starts
+MTPRL_DATABASE_PASSWORD_FILE, MTPRL_REDIS_PASSWORD_FILE
+                         files with the passwords of those addresses, which then need to hold none
 MTPRL_DASHBOARD_PORT     by default 8501, or the next free one
 MTPRL_DASHBOARD_ADDRESS  127.0.0.1, the only one that is accepted
 MTPRL_CPU_SLOTS          runs at once where there is no GPU; by default one per core, up to 4
@@ -18,7 +20,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from trainer.errors import StoreError
 
@@ -153,7 +155,13 @@ def _redis_url() -> str | None:
             f"MTPRL_REDIS_URL: {_shown(text)} is refused; give an address such as redis://127.0.0.1:6379/0, or unset it to "
             "use the Redis that `mtprl up` starts"
         )
-    return text
+    password = _password("MTPRL_REDIS_PASSWORD_FILE")
+    if password is None:
+        return text
+    if parts.password is not None:
+        raise StoreError("MTPRL_REDIS_PASSWORD_FILE: MTPRL_REDIS_URL holds a password, too; take it out of one of them")
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}").geturl()
 
 
 def _database_url() -> str | None:
@@ -176,7 +184,31 @@ def _database_url() -> str | None:
         raise StoreError(
             f"MTPRL_DATABASE_URL: {_shown(text)} is refused; give {_DATABASE_FORMS}, or unset it to use a file in MTPRL_HOME"
         )
-    return text
+    password = _password("MTPRL_DATABASE_PASSWORD_FILE")
+    if password is None:
+        return text
+    if address.password is not None or address.drivername.startswith("sqlite"):
+        had = "is a file" if address.drivername.startswith("sqlite") else "holds a password, too"
+        raise StoreError(
+            f"MTPRL_DATABASE_PASSWORD_FILE: MTPRL_DATABASE_URL {had}; take the password out of one of them"
+        )
+    return address.set(password=password).render_as_string(hide_password=False)
+
+
+def _password(name: str) -> str | None:
+    """The first line of the file that the variable names; None where it names none."""
+    path = os.environ.get(name)
+    if not path:
+        return None
+    try:
+        password = Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{name}: {_shown(path)} cannot be read ({error}); name a file whose first line is the password"
+        ) from None
+    if not password:
+        raise StoreError(f"{name}: {_shown(path)} holds no password in its first line; write one into it")
+    return password
 
 
 def _shown(text: str) -> str:

@@ -109,7 +109,7 @@ def down(say: Say) -> None:
         # The worker goes first, or it would start the next queued run as soon as one ends.
         _end(recorded, "worker", say)
         try:
-            not_ended = _end_runs(of, say)
+            not_ended = end_runs(of, say)
         except store.UNREACHABLE as error:
             not_ended = [
                 f"the database does not answer ({store.cause(error)}), so that no run could be ended, and runs that train go "
@@ -165,9 +165,19 @@ def _redis(of: Settings, running: dict[str, Record]) -> Service | None:
     )
 
 
-def _worker(of: Settings, running: dict[str, Record]) -> Service:
-    name = f"mtprl-{hashlib.sha256(str(of.home).encode()).hexdigest()[:6]}@{socket.gethostname()}"
+def worker_command(name: str) -> list[str]:
+    """The program of a worker."""
     options = ["--pool", "solo", "--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel", "INFO"]
+    return [sys.executable, "-m", "celery", "-A", "backend.celery_app", "worker", *options, "--hostname", name]
+
+
+def worker_name(of: Settings, prefix: str = "mtprl") -> str:
+    """The name of this home's worker on this host."""
+    return f"{prefix}-{hashlib.sha256(str(of.home).encode()).hexdigest()[:6]}@{socket.gethostname()}"
+
+
+def _worker(of: Settings, running: dict[str, Record]) -> Service:
+    name = worker_name(of)
     redis_url = of.redis_url or running["redis"]["facts"]["url"]
 
     def answers(process: Process) -> bool:
@@ -178,7 +188,7 @@ def _worker(of: Settings, running: dict[str, Record]) -> Service:
 
     return Service(
         name="worker",
-        command=[sys.executable, "-m", "celery", "-A", "backend.celery_app", "worker", *options, "--hostname", name],
+        command=worker_command(name),
         environment=environment(),
         log=of.logs / "worker.log",
         answers=answers,
@@ -187,7 +197,8 @@ def _worker(of: Settings, running: dict[str, Record]) -> Service:
     )
 
 
-def _dashboard(of: Settings, port: int) -> Service:
+def dashboard_command(port: int) -> list[str]:
+    """The program of the dashboard, which listens on 127.0.0.1 alone."""
     options = {
         "server.address": LOCAL_ADDRESS,
         "server.port": port,
@@ -195,13 +206,16 @@ def _dashboard(of: Settings, port: int) -> Service:
         "browser.gatherUsageStats": "false",
         "server.fileWatcherType": "none",
     }
-    app = ROOT / "dashboard" / "app.py"
+    return [
+        *(sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py")),
+        *(word for key, value in options.items() for word in (f"--{key}", str(value))),
+    ]
+
+
+def _dashboard(of: Settings, port: int) -> Service:
     return Service(
         name="dashboard",
-        command=[
-            *(sys.executable, "-m", "streamlit", "run", str(app)),
-            *(word for key, value in options.items() for word in (f"--{key}", str(value))),
-        ],
+        command=dashboard_command(port),
         environment=environment(),
         log=of.logs / "dashboard.log",
         answers=lambda _: _is_healthy(port),
@@ -250,7 +264,7 @@ def _end(recorded: dict[str, Record], name: str, say: Say) -> None:
         say(f"{name} is stopped")
 
 
-def _end_runs(of: Settings, say: Say) -> list[str]:
+def end_runs(of: Settings, say: Say) -> list[str]:
     """End the runs of this home that this host has, through their supervisors, or in the place of a dead one.
 
     Returns:
@@ -258,7 +272,7 @@ def _end_runs(of: Settings, say: Say) -> list[str]:
     """
     if not store.is_ready():
         return []
-    attempts = _active(of)
+    attempts = active_attempts(of)
     if attempts:
         say(f"stopping {len(attempts)} {'run' if len(attempts) == 1 else 'runs'}, up to {of.stop_grace:g} s ...")
     supervisors = [
@@ -271,12 +285,12 @@ def _end_runs(of: Settings, say: Say) -> list[str]:
     for supervisor in supervisors:
         processes.wait(supervisor, of.stop_grace + services.TERMINATE)
     causes: dict[int, str] = {}
-    for attempt in _active(of):
+    for attempt in active_attempts(of):
         try:
             supervise(attempt.run_id, attempt.attempt, shut_down=True, patience=PATIENCE)
         except store.UNREACHABLE as error:
             causes[attempt.run_id] = store.cause(error)
-    left = {attempt.run_id for attempt in _active(of)}
+    left = {attempt.run_id for attempt in active_attempts(of)}
     not_ended = []
     with store.reading() as connection:
         for attempt in attempts:

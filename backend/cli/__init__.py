@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from backend.cli import launching, runs, stack, tools, workers
+from backend.cli import launching, runs, services, stack, tools, workers
 
 app = typer.Typer(
     name="mtprl",
@@ -23,6 +23,7 @@ app = typer.Typer(
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "The stack": (stack.up, stack.down, stack.demo, stack.doctor),
+    "Services, one by one": (services.migrate, services.worker, services.dashboard),
     "Runs": (
         *(launching.submit, launching.clone, launching.resume, runs.stop),
         *(runs.runs, runs.show, runs.watch, runs.logs, runs.leaderboard, runs.export),

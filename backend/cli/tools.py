@@ -21,23 +21,19 @@ def train(
     from backend.settings import check_packages, environment
     from backend.trainer_process import CONFIG_FILE, TRAINER
     from trainer import preflight
-    from trainer.config import dump, parse
-    from trainer.errors import ConfigError, Problem
+    from trainer.__main__ import keep_config, only_writer
+    from trainer.config import parse
 
     check_packages()
     values, _ = read_config(config, overrides)
     run = parse(values)
     preflight.check(run)
-    kept = output / CONFIG_FILE
-    if kept.exists() and kept.read_text(encoding="utf-8") != dump(run):
-        raise ConfigError(
-            [Problem("--output", f"{output} holds a run with another configuration; give another folder")]
-        )
     output.mkdir(parents=True, exist_ok=True)
-    kept.write_text(dump(run), encoding="utf-8")
+    with only_writer(output):
+        keep_config(run, output)
     sys.stdout.flush()
     # This process becomes the trainer, so that Ctrl-C and the exit code are the trainer's own.
-    os.execve(sys.executable, [*TRAINER, str(kept), "--output", str(output)], environment())
+    os.execve(sys.executable, [*TRAINER, str(output / CONFIG_FILE), "--output", str(output)], environment())
 
 
 def make_base() -> None:

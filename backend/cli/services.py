@@ -1,0 +1,124 @@
+"""The services one by one, each in the foreground: for containers, systemd and SLURM, where something else keeps them running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+TERMINATE = 15.0
+"""Seconds that a worker has to end in good order."""
+
+
+def migrate() -> None:
+    """Bring the database to this version: makes its tables, or changes those of an older version."""
+    from backend.settings import settings
+    from db import engine
+
+    engine.migrate(settings().database_url)
+    typer.echo("the database is at the newest version")
+
+
+def worker(
+    name: Annotated[
+        str | None,
+        typer.Option(help="Its name, where several work on one host for one MTPRL_HOME.", show_default=False),
+    ] = None,
+    end_runs: Annotated[
+        bool,
+        typer.Option(
+            help="When it ends, stop its runs with a checkpoint and queue them again: where nothing may stay behind, as in a container."
+        ),
+    ] = False,
+    check: Annotated[
+        bool, typer.Option(help="Only say whether this host's worker is alive; exit code 1 if not.")
+    ] = False,
+) -> None:
+    """Take runs from the queue and look after those of this host, until Ctrl-C or SIGTERM; runs go on without it."""
+    from backend import stack
+    from backend.cli.common import require_store
+    from backend.settings import check_packages, environment, settings
+
+    check_packages()
+    require_store()
+    name = f"{name}@{_host()}" if name else stack.worker_name(settings(), "worker")
+    if check:
+        _check(name)
+        return
+    child = subprocess.Popen(stack.worker_command(name), env=environment())
+    ended: list[int] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        ended.append(number)
+        child.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    code = child.wait()
+    if end_runs:
+        _end_runs()
+    if not ended:
+        typer.secho(f"the worker ended by itself with exit code {code}; see above", fg="red", err=True)
+        raise typer.Exit(1)
+
+
+def dashboard(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="By default MTPRL_DASHBOARD_PORT, else 8501.")
+    ] = None,
+) -> None:
+    """Serve the dashboard at 127.0.0.1 until Ctrl-C or SIGTERM."""
+    from backend import stack
+    from backend.cli.common import require_store
+    from backend.settings import check_packages, environment, settings
+
+    check_packages()
+    require_store()
+    command = stack.dashboard_command(port or settings().dashboard_port or stack.DASHBOARD_PORT)
+    # This process becomes the dashboard, so that signals and the exit code are its own.
+    os.execve(command[0], command, environment())
+
+
+def _end_runs() -> None:
+    from backend import stack, store
+    from backend.settings import settings
+    from backend.supervisor import BY_SHUTDOWN
+    from db import claims, reads
+    from db.statuses import Status
+
+    attempts = stack.active_attempts(settings())
+    for not_ended in stack.end_runs(settings(), typer.echo):
+        typer.secho(not_ended, fg="red", err=True)
+    with store.writing() as connection:
+        for attempt in attempts:
+            run = reads.get_run(connection, attempt.run_id)
+            if run.status == Status.STOPPED and run.reason.startswith(BY_SHUTDOWN):
+                reason = "its worker was shut down; it goes on from its last checkpoint"
+                claims.requeue(connection, run.id, time.time(), reason, attempt=attempt.attempt)
+                typer.echo(f"run {run.id} ({run.name}) is queued again")
+
+
+def _check(name: str) -> None:
+    from backend import store
+    from backend.runs import WORKER_SILENT
+    from db import reads
+
+    with store.reading() as connection:
+        rows: list[Any] = [row for row in reads.workers(connection) if row.name == name]
+    age = time.time() - rows[0].heartbeat_at if rows else None
+    if age is None or age > WORKER_SILENT or rows[0].ended_at is not None:
+        last = "was never heard of" if age is None else f"was last heard of {age:.0f} s ago"
+        typer.secho(f"worker {name} {last}", fg="red", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"worker {name} was heard of {age:.0f} s ago")
+
+
+def _host() -> str:
+    import socket
+
+    return socket.gethostname()
