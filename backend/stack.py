@@ -314,7 +314,8 @@ def _not_ended(run: reads.RunDetail, cause: str | None) -> str:
     )
 
 
-def _active(of: Settings) -> list[claims.OwnerRow]:
+def active_attempts(of: Settings) -> list[claims.OwnerRow]:
+    """The attempts of this home that this host has."""
     with store.reading() as connection:
         attempts = claims.owners(connection, host=socket.gethostname())
     return [attempt for attempt in attempts if Path(attempt.folder).is_relative_to(of.runs)]

@@ -50,9 +50,11 @@ def require_store() -> None:
     if store.is_ready():
         return
     home = settings().home
-    if not home.is_dir():
+    if settings().database_url.startswith("sqlite") and not home.is_dir():
         raise StoreError(f"there is no store in {home}; check MTPRL_HOME, or run `mtprl up`, which makes it")
-    raise StoreError("the database is not there yet, or of another version; run `mtprl up`, which prepares it")
+    raise StoreError(
+        "the database is not there yet, or of another version; run `mtprl migrate`, or `mtprl up`, which does it, too"
+    )
 
 
 def find(text: str) -> int:

