@@ -27,12 +27,13 @@ from trainer.errors import ConfigError, Problem, StoreError
 _LONGEST_NAME = 80
 
 
-def resume(run_id: int, overrides: Sequence[str] = ()) -> str:
+def resume(run_id: int, overrides: Sequence[str] = (), *, cause: str = "resumed by the user") -> str:
     """Queue a run that has ended, to go on from its newest checkpoint as another attempt; says in words what happens.
 
     Args:
         run_id: the run.
         overrides: `a.b=c` for settings that may change when a run goes on, such as steps=200.
+        cause: why, in words, as the run shows it.
 
     Raises:
         StoreError: there is no such run, it has not ended, or nothing is left for it to do or to go on from.
@@ -45,9 +46,7 @@ def resume(run_id: int, overrides: Sequence[str] = ()) -> str:
     _check_something_is_left(run, config)
     values = config.model_dump(mode="json")
     changes = difference(run.config, values)
-    reason = "; ".join(
-        ["resumed by the user", *(f"{field}: {shown(old)} → {shown(new)}" for field, old, new in changes)]
-    )
+    reason = "; ".join([cause, *(f"{field}: {shown(old)} → {shown(new)}" for field, old, new in changes)])
     with store.writing() as connection:
         resumed = writes.resume(
             connection,

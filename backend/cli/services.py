@@ -85,27 +85,25 @@ def dashboard(
 
 
 def _end_runs() -> None:
-    from backend import stack, store
+    from backend import again, stack, store
     from backend.settings import settings
     from backend.supervisor import BY_SHUTDOWN
-    from db import claims, reads
+    from db import reads
     from db.statuses import Status
 
     attempts = stack.active_attempts(settings())
     for not_ended in stack.end_runs(settings(), typer.echo):
         typer.secho(not_ended, fg="red", err=True)
-    with store.writing() as connection:
-        for attempt in attempts:
-            run = reads.get_run(connection, attempt.run_id)
-            if run.status == Status.STOPPED and run.reason.startswith(BY_SHUTDOWN):
-                reason = "its worker was shut down; it goes on from its last checkpoint"
-                claims.requeue(connection, run.id, time.time(), reason, attempt=attempt.attempt)
-                typer.echo(f"run {run.id} ({run.name}) is queued again")
+    with store.reading() as connection:
+        ended = [reads.get_run(connection, attempt.run_id) for attempt in attempts]
+    for run in ended:
+        if run.status == Status.STOPPED and run.reason.startswith(BY_SHUTDOWN):
+            typer.echo(again.resume(run.id, cause="its worker was shut down"))
 
 
 def _check(name: str) -> None:
     from backend import store
-    from backend.runs import WORKER_SILENT
+    from backend.fleet import WORKER_SILENT
     from db import reads
 
     with store.reading() as connection:

@@ -201,7 +201,7 @@ def test_a_team_deployment_runs_a_run_over_the_restart_of_its_worker(deployment:
         assert not deployment.is_healthy("worker-cpu")
         run = deployment.run(1)
         assert run["status"] == "queued", run
-        assert "goes on from its last checkpoint" in run["reason"]
+        assert run["reason"] == "its worker was shut down"
         first = run["step"]
         with deployment.service("worker-cpu"):
             until(lambda: deployment.run(1)["step"] > first)
