@@ -18,7 +18,7 @@ def group_advantages(rewards: Tensor, group_ids: Tensor, *, scale_by_std: bool =
         eps: added to the standard deviation.
 
     Returns:
-        [B] advantages, in the dtype of `rewards`.
+        [B] advantages, in the dtype of `rewards`; float32 where that holds no fractions.
 
     Raises:
         ValueError: `rewards` and `group_ids` differ in shape or are not one-dimensional.
@@ -36,7 +36,8 @@ def group_advantages(rewards: Tensor, group_ids: Tensor, *, scale_by_std: bool =
         centred = centred / (variance.sqrt() + eps)[group]
     # Rounding in the mean of equal rewards, over eps, would not be small: such groups are named by comparison instead.
     lowest, highest = (sizes.scatter_reduce(0, group, exact, how, include_self=False) for how in ("amin", "amax"))
-    return torch.where((lowest == highest)[group], 0.0, centred).to(rewards.dtype)
+    dtype = rewards.dtype if rewards.is_floating_point() else torch.float32
+    return torch.where((lowest == highest)[group], 0.0, centred).to(dtype)
 
 
 def _sum_by(group: Tensor, values: Tensor, like: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from trainer.objectives.dapo import dapo
 from trainer.objectives.grpo import grpo
 from trainer.objectives.gspo import gspo
 from trainer.objectives.reduction import Reduction, sequence_mean, token_mean
+from trainer.objectives.shapes import check_shapes
 
 
 class Algorithm(NamedTuple):
@@ -58,16 +59,15 @@ def policy_loss(
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm {algorithm!r} is not known; choose one of {', '.join(ALGORITHMS)}")
-    if log_probs.shape != mask.shape or old_log_probs.shape != mask.shape or advantages.shape != mask.shape[:1]:
-        raise ValueError(
-            f"shapes do not fit: log_probs {tuple(log_probs.shape)}, old_log_probs {tuple(old_log_probs.shape)} and "
-            f"mask {tuple(mask.shape)} must be equal [B, T], advantages {tuple(advantages.shape)} must be [B]"
-        )
+    tables = {"log_probs": log_probs, "old_log_probs": old_log_probs, "mask": mask, "weights": weights}
+    check_shapes({name: table for name, table in tables.items() if table is not None}, advantages)
     token_losses, reduction = ALGORITHMS[algorithm]
     mask = mask.bool()
     weights = reduction(mask) if weights is None else weights
-    # Masked positions are cut out before any arithmetic: 0 x NaN would be NaN, in the gradient, too.
+    # Masked positions, and rows without any other, are cut out before any arithmetic: 0 x NaN would be NaN, in the gradient, too.
     log_probs = torch.where(mask, log_probs, 0.0)
     old_log_probs = torch.where(mask, old_log_probs.detach(), 0.0)
+    weights = torch.where(mask, weights, 0.0)
+    advantages = torch.where(mask.any(dim=1), advantages, 0.0)
     losses = token_losses(log_probs, old_log_probs, advantages, mask, **settings)
     return (losses * weights.to(losses.dtype)).sum()

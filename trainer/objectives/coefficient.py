@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from trainer.objectives.shapes import check_shapes
+
 
 class Calibration(NamedTuple):
     """What `calibrate` measured: scalars, float64, detached."""
@@ -89,7 +91,7 @@ def calibrate(
         eps: added to v2_hat, or to every per-token denominator.
 
     Raises:
-        ValueError: an unknown reference or estimator, or reference "own" without `old_mtp_log_probs`.
+        ValueError: an unknown reference or estimator, reference "own" without `old_mtp_log_probs`, or shapes that do not fit.
     """
     if estimator not in ("ratio_of_sums", "token_mean"):
         raise ValueError(f"estimator {estimator!r} is not known; choose ratio_of_sums or token_mean")
@@ -97,6 +99,8 @@ def calibrate(
         raise ValueError(f"reference {reference!r} is not known; choose main or own")
     if reference == "own" and old_mtp_log_probs is None:
         raise ValueError("reference 'own' needs old_mtp_log_probs, the MTP head's log-probs at the start of the phase")
+    tables = {"log_probs": log_probs, "old_log_probs": old_log_probs, "mtp_log_probs": mtp_log_probs, "mask": mask}
+    check_shapes(tables if old_mtp_log_probs is None else {**tables, "old_mtp_log_probs": old_mtp_log_probs})
     start = old_log_probs if reference == "main" or old_mtp_log_probs is None else old_mtp_log_probs
     sums = calibration_sums(log_probs - old_log_probs, mtp_log_probs - start, mask, eps)
     return Calibration(sums.c_hat, sums.v2_hat, sums.coefficient(estimator, lambda_plus, eps))

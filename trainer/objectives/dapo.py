@@ -6,6 +6,9 @@ from torch import Tensor
 
 from trainer.objectives.clipping import clipped_surrogate
 
+_LARGEST_LOG_RATIO = 60.0
+"""Far above every clip. The exp of 89 is infinite in float32, and the gradient of a token that clipping leaves without one NaN."""
+
 
 def dapo(
     log_probs: Tensor,
@@ -31,5 +34,5 @@ def dapo(
     Returns:
         [B, T] loss per token.
     """
-    ratio = (log_probs - old_log_probs).exp()
+    ratio = (log_probs - old_log_probs).clamp(max=_LARGEST_LOG_RATIO).exp()
     return clipped_surrogate(ratio, advantages[:, None], clip_ratio_low, clip_ratio_high, dual_clip)

@@ -15,12 +15,12 @@ def overlong_penalty(lengths: Tensor, max_length: int, buffer: int, factor: floa
         factor: punishment at `max_length`.
 
     Returns:
-        [B] penalties, at most 0, floating point.
+        [B] penalties, at most 0, float32.
 
     Raises:
         ValueError: `buffer` is not between 1 and `max_length`.
     """
     if not 0 < buffer <= max_length:
         raise ValueError(f"buffer {buffer} must be between 1 and max_length ({max_length})")
-    excess = lengths - (max_length - buffer)
+    excess = lengths.float() - (max_length - buffer)  # in a dtype of few bits the difference would wrap around
     return (-excess / buffer * factor).clamp(max=0.0)

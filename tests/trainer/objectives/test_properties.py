@@ -1,6 +1,7 @@
 """What must hold of the objectives whatever the numbers: padding, splitting, signs, degenerate batches."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -37,6 +38,57 @@ def test_nan_in_padding_changes_neither_loss_nor_gradient(algorithm, batch):
     spoiled_loss, spoiled_gradient = loss_and_gradient(algorithm, *spoiled, advantages, mask)
     assert torch.equal(loss, spoiled_loss)
     assert torch.equal(gradient, spoiled_gradient)
+
+
+@ALGORITHM
+def test_weights_in_padding_and_the_advantage_of_a_row_without_tokens_count_for_nothing(algorithm, batch):
+    new, old, advantages, mask = batch
+    assert not mask[3].any()
+    weights = ALGORITHMS[algorithm].reduction(mask)
+    loss, gradient = loss_and_gradient(algorithm, *batch)
+    for stray in (0.25, torch.nan):
+        spoiled = torch.where(torch.arange(6) == 3, stray, advantages)
+        everywhere = torch.where(mask, weights, stray)
+        found, its_gradient = loss_and_gradient(algorithm, new, old, spoiled, mask, weights=everywhere)
+        assert torch.equal(found, loss)
+        assert torch.equal(its_gradient, gradient)
+
+
+@ALGORITHM
+def test_no_gradient_flows_into_the_old_log_probs(algorithm, batch):
+    new, old, advantages, mask = batch
+    old = old.clone().requires_grad_()
+    policy_loss(algorithm, new.clone().requires_grad_(), old, advantages, mask).backward()
+    assert old.grad is None
+
+
+@ALGORITHM
+@pytest.mark.parametrize("advantage", [1.0, 0.0, -1.0])
+def test_a_ratio_beyond_what_the_dtype_holds_is_clipped_like_any_other(algorithm, advantage):
+    old, mask = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    advantages = torch.full((2,), advantage)
+    loss, gradient = loss_and_gradient(algorithm, old + 200, old, advantages, mask)
+    assert loss.isfinite()
+    assert not gradient.any()  # NaN would be any
+
+
+@ALGORITHM
+def test_any_dtype_of_mask_and_log_probs_gives_the_same_numbers(algorithm, batch):
+    expected = policy_loss(algorithm, *batch)
+    *numbers, mask = batch
+    for dtype in (torch.uint8, torch.int64, torch.float32, torch.bfloat16):
+        assert torch.equal(policy_loss(algorithm, *numbers, mask.to(dtype)), expected)
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
+        loss, gradient = loss_and_gradient(algorithm, *(part.to(dtype) for part in numbers), mask)
+        assert loss.item() == pytest.approx(expected.item(), abs=tolerance)
+        assert gradient.dtype == dtype
+
+
+@ALGORITHM
+def test_a_batch_without_sequences_or_places_has_loss_zero(algorithm, batch):
+    new, old, advantages, mask = batch
+    assert policy_loss(algorithm, new[:0], old[:0], advantages[:0], mask[:0]) == 0
+    assert policy_loss(algorithm, new[:, :0], old[:, :0], advantages, mask[:, :0]) == 0
 
 
 @ALGORITHM
@@ -118,12 +170,45 @@ def test_unknown_algorithm_and_wrong_shapes_are_refused_in_words(batch):
         policy_loss("dapo", new, old, advantages[:5], mask)
     with pytest.raises(TypeError, match="dual_clip"):
         policy_loss("gspo", *batch, dual_clip=10.0)
+    for algorithm in ALGORITHMS:
+        for wrong in (
+            {"advantages": advantages[:, None]},
+            {"mask": mask[0]},
+            {"weights": torch.ones(6, 1)},
+            {"weights": torch.ones(())},
+            {"log_probs": new[0], "old_log_probs": old[0], "mask": mask[0]},
+            {"log_probs": new[None], "old_log_probs": old[None], "mask": mask[None], "advantages": advantages[:1]},
+        ):
+            given = {"log_probs": new, "old_log_probs": old, "advantages": advantages, "mask": mask, **wrong}
+            with pytest.raises(ValueError, match=r"shapes do not fit: log_probs \(.* must be equal \[B, T\]"):
+                policy_loss(algorithm, **given)
 
 
 def test_equal_rewards_and_groups_of_one_get_exactly_zero():
     rewards = torch.tensor([0.7, 0.7, 0.7, -1.0, 0.1, 0.1])
     advantages = group_advantages(rewards, torch.tensor([4, 4, 4, 9, 2, 2]))
     assert torch.equal(advantages, torch.zeros(6))
+
+
+def test_rewards_that_are_whole_numbers_have_advantages_that_are_not():
+    ids = torch.tensor([0, 0, 0, 1, 1])
+    expected = group_advantages(torch.tensor([1.0, 0, 0, 1, 0]), ids)
+    assert expected.any()
+    for dtype in (torch.int64, torch.uint8, torch.bool):
+        assert torch.equal(group_advantages(torch.tensor([1, 0, 0, 1, 0]).to(dtype), ids), expected)
+    halves = group_advantages(torch.tensor([1, 0, 0, 1, 0]).bfloat16(), ids)
+    assert halves.dtype == torch.bfloat16
+    torch.testing.assert_close(halves.float(), expected, rtol=0.01, atol=0)
+    with pytest.raises(ValueError, match=r"rewards \(5,\) and group_ids \(4,\) must be vectors of one length"):
+        group_advantages(expected, ids[:4])
+
+
+def test_lengths_of_any_dtype_are_punished_alike():
+    expected = overlong_penalty(torch.tensor([3, 9]), 10, 2)
+    assert expected.tolist() == [0, -0.5]
+    for dtype in (torch.uint8, torch.int8, torch.float64):
+        assert torch.equal(overlong_penalty(torch.tensor([3, 9]).to(dtype), 10, 2), expected)
+    assert torch.equal(overlong_penalty(torch.tensor([3], dtype=torch.int8), 1000, 2), torch.zeros(1))
 
 
 def test_rounding_in_the_mean_of_equal_rewards_is_no_advantage():
@@ -179,6 +264,16 @@ def test_calibrate_refuses_what_it_does_not_know(batch):
         calibrate(new, old, new, mask, estimator="mean")
     with pytest.raises(ValueError, match="'mine' is not known"):
         calibrate(new, old, new, mask, reference="mine")
+
+
+def test_calibrate_refuses_shapes_that_only_broadcast(batch):
+    new, old, _, mask = batch
+    given = {"log_probs": new, "old_log_probs": old, "mtp_log_probs": new, "mask": mask, "old_mtp_log_probs": old}
+    wrong = {"old_log_probs": old[0], "mtp_log_probs": new.expand(2, 6, 9), "mask": mask[:, :1]}
+    for name, tensor in {**wrong, "old_mtp_log_probs": old[:, :1]}.items():
+        with pytest.raises(ValueError, match=f"shapes do not fit: .*{name} {re.escape(str(tuple(tensor.shape)))}"):
+            calibrate(**{**given, name: tensor})
+    assert calibrate(new[:0], old[:0], new[:0], mask[:0]).coefficient == 0
 
 
 def test_predicted_gain_is_what_a_quadratic_with_that_step_shows():
