@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.audit.effect import HeldOut, without_mtp
-from trainer.audit.gradients import HalfGradients, Products, products
+from trainer.audit.gradients import HalfGradients, Products, over_both, products
 from trainer.config import CrossEntropy
 from trainer.models.joint import JointModel, Predictions
 from trainer.objectives.coefficient import Sums, gain
@@ -82,12 +82,13 @@ class Audit:
     def _predicted_gain(self, halves: tuple[HalfGradients, HalfGradients], coefficients: list[float]) -> float:
         """Predicted Delta_MTP per unit of learning rate; its first-order term across the halves, for it is held-out samples that count."""
         first = self._depths + 1 if isinstance(self._updater.config.regime, CrossEntropy) else 1
+        places = range(first, first + self._depths)
         (rl_1, mtp_1), (rl_2, mtp_2) = (
-            (half.gradients[0], _weighed(half.gradients[first : first + self._depths], coefficients)) for half in halves
+            (half.gradients[0], _weighed([half.gradients[place] for place in places], coefficients)) for half in halves
         )
         c = (dot(rl_1, mtp_2) + dot(rl_2, mtp_1)) / 2
-        whole = halves[0].weights[first] * mtp_1 + halves[1].weights[first] * mtp_2
-        return gain(1.0, c, dot(whole, whole), self._references.lambda_plus)
+        mtp = _weighed([over_both(*halves, place) for place in places], coefficients)
+        return gain(1.0, c, dot(mtp, mtp), self._references.lambda_plus)
 
     def _half(self, batch: MiniBatch) -> HalfGradients:
         """The gradients of the policy loss, of each depth's policy form and of its cross-entropy."""

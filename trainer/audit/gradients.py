@@ -63,10 +63,7 @@ class Products(NamedTuple):
 def products(first: HalfGradients, second: HalfGradients, index: int) -> Products:
     """Everything about MTP loss `index` (from 1) of the two halves' gradients; the policy loss has index 0."""
     (rl_1, rl_2), (mtp_1, mtp_2) = ([half.gradients[place] for half in (first, second)] for place in (0, index))
-    rl, mtp = (
-        first.weights[place] * first.gradients[place] + second.weights[place] * second.gradients[place]
-        for place in (0, index)
-    )
+    rl, mtp = (over_both(first, second, place) for place in (0, index))
     return Products(
         c=dot(rl, mtp),
         v2=dot(mtp, mtp),
@@ -76,6 +73,11 @@ def products(first: HalfGradients, second: HalfGradients, index: int) -> Product
         rl_cross=dot(rl_1, rl_2),
         halves=(exact_sums(rl_1, mtp_1), exact_sums(rl_2, mtp_2)),
     )
+
+
+def over_both(first: HalfGradients, second: HalfGradients, index: int) -> Tensor:
+    """[P] gradient `index` over both halves; each loss has weights of its own, because depths do not predict the same tokens."""
+    return first.weights[index] * first.gradients[index] + second.weights[index] * second.gradients[index]
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -62,8 +62,8 @@ def audited(updater, experience, held_out):
     return audit.after(metrics), metrics
 
 
-def loss_gradient(joint, rows, experience, old, form) -> torch.Tensor:
-    """The gradient over the trunk of one loss on some rows alone, by a plain backward pass on a copy."""
+def loss_gradient(joint, rows, experience, old, form, k=0) -> torch.Tensor:
+    """The gradient over the trunk of one loss (of the depth k + 1) on some rows alone, by a plain backward pass on a copy."""
     model = copy.deepcopy(joint)
     batch = experience.sequences.rows(rows)
     out = model(batch, TEMPERATURE, ("all",))
@@ -71,10 +71,10 @@ def loss_gradient(joint, rows, experience, old, form) -> torch.Tensor:
     if form == "rl":
         loss = policy_loss("dapo", out.log_probs, old.main[rows], advantages, batch.mask)
     elif form == "policy":
-        mask = model.depth_masks(batch)[0]
-        loss = policy_loss("dapo", out.mtp[0], old.main[rows], advantages, mask)
+        mask = model.depth_masks(batch)[k]
+        loss = policy_loss("dapo", out.mtp[k], old.main[rows], advantages, mask)
     else:
-        loss = -out.mtp[0][model.depth_masks(batch)[0]].mean()
+        loss = -out.mtp[k][model.depth_masks(batch)[k]].mean()
     loss.backward()
     return torch.cat([parameter.grad.flatten() for parameter in model.trunk.parameters()]).double()
 
@@ -147,12 +147,32 @@ def test_an_odd_number_of_prompts_is_halved_between_prompts_and_the_halves_weigh
     assert found["audit/v2"] == pytest.approx((mtp[2] @ mtp[2]).item(), rel=1e-3)
 
 
-def test_a_proxy_is_the_coefficient_that_occ_would_use_on_the_same_mini_batch(start, make_config, experience):
-    found, metrics = audited(start(make_config({"kind": "occ", "reference": "own"})), experience, experience)
+@pytest.mark.parametrize("settings", [{}, {"estimator": "token_mean", "lambda_plus": 2.0, "eps": 1e-3}])
+def test_a_proxy_is_the_coefficient_that_occ_would_use_on_the_same_mini_batch(start, make_config, experience, settings):
+    found, metrics = audited(
+        start(make_config({"kind": "occ", "reference": "own", **settings})), experience, experience
+    )
     for prefix, name in (("", "coefficient"), ("depth_2/", "depth_2/coefficient")):
         assert metrics[f"mtp/{name}"] != 0
         assert found[f"audit/{prefix}proxy_own"] == pytest.approx(metrics[f"mtp/{name}"], rel=1e-5)
         assert found[f"audit/{prefix}proxy_main"] == pytest.approx(metrics[f"mtp/{prefix}coefficient_main"], rel=1e-5)
+
+
+@pytest.mark.parametrize("estimator", ["ratio_of_sums", "token_mean"])
+def test_exact_coefficients_and_the_cosine_are_made_of_the_products_with_the_settings_of_the_regime(
+    start, make_config, experience, estimator
+):
+    # eps as large as v2, so that it cannot be left out.
+    plain, _ = audited(start(make_config({"kind": "policy", "coefficient": 0.0})), experience, experience)
+    settings = {"lambda_plus": 2.0, "eps": plain["audit/v2"], "estimator": estimator}
+    found, _ = audited(start(make_config({"kind": "occ", **settings})), experience, experience)
+    for prefix in ("audit/", "audit/depth_2/"):
+        c, v2 = found[f"{prefix}c"], found[f"{prefix}v2"]
+        assert found[f"{prefix}coefficient"] == pytest.approx(2 * c / (v2 + settings["eps"]))
+        crossed = 2 * found[f"{prefix}c_cross"] / (v2 + settings["eps"])
+        assert found[f"{prefix}coefficient_cross"] == pytest.approx(crossed)
+        assert found[f"{prefix}cosine"] == pytest.approx(c / (found["audit/g_rl_squared"] * v2) ** 0.5)
+        assert c != 0
 
 
 def test_noise_that_both_gradients_share_counts_in_c_and_not_across_the_halves():
@@ -210,6 +230,33 @@ def test_the_predicted_change_is_the_formula_on_the_mtp_gradient_of_all_depths(s
     )
     per_unit = gain(0.5, found["audit/c_cross"], found["audit/v2"])
     assert found["audit/predicted_change"] == pytest.approx(metrics["optim/lr"] * per_unit, rel=1e-5)
+
+
+def test_the_predicted_change_of_several_depths_is_that_of_the_mean_of_their_weighed_gradients(
+    start, make_config, experience
+):
+    updater = start(make_config({"kind": "occ", "reference": "own", "lambda_plus": 2.0}))
+    old = updater.old_log_probs(experience.sequences)
+    audit = Audit(updater, experience, experience)
+    phase = updater.run(experience, old)
+    next(phase)
+    joint = copy.deepcopy(updater.joint)
+    audit.before()
+    metrics = next(phase)
+    found = audit.after(metrics)
+    coefficients = [metrics["mtp/coefficient"], metrics["mtp/depth_2/coefficient"]]
+    assert coefficients[0] != pytest.approx(coefficients[1], rel=0.1)
+
+    def mtp_part(rows):
+        gradients = [loss_gradient(joint, rows, experience, old, "policy", k) for k in range(2)]
+        return sum(c * gradient for c, gradient in zip(coefficients, gradients, strict=True)) / 2
+
+    first, second = slice(4, 6), slice(6, 8)
+    rl = [loss_gradient(joint, rows, experience, old, "rl") for rows in (first, second)]
+    c = (rl[0] @ mtp_part(second) + rl[1] @ mtp_part(first)) / 2
+    v2 = mtp_part(slice(4, 8)).square().sum()
+    expected = metrics["optim/lr"] * gain(1.0, float(c), float(v2), 2.0)
+    assert found["audit/predicted_change"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_predicted_change_under_ce_is_that_of_the_cross_entropy_form(start, make_config, experience):
