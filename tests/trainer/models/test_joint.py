@@ -56,6 +56,17 @@ def test_depth_k_predicts_the_same_token_as_the_main_head(make_joint, sequences,
     assert checked > 60
 
 
+def test_the_heads_see_nothing_ahead_whichever_attention_the_trunk_has(make_joint, sequences):
+    # Without a mask some implementations attend to every place, and nothing says so.
+    joint = make_joint(2)
+    found = []
+    for implementation in ("sdpa", "eager"):
+        joint.trunk.set_attn_implementation(implementation)
+        found.append(joint(sequences, 1.0, ("all",)))
+    torch.testing.assert_close(found[0].log_probs, found[1].log_probs)
+    torch.testing.assert_close(found[0].mtp, found[1].mtp)
+
+
 def test_padding_has_no_influence(make_joint, sequences):
     joint = make_joint(2)
     noise = torch.randint(2, 24, sequences.tokens.shape)

@@ -58,6 +58,13 @@ def order_of_others(data, config) -> list[str]:
     return [prompt.item.id for prompt in further_prompts(data, config.seed, STEP, PROMPTS)]
 
 
+def test_a_group_has_variance_where_any_reward_is_another_one():
+    [prompt] = prompts(1)
+    rewards = {(1, 1, 1): False, (1, -1, 1): True, (1, 1, -1): True, (-1, 1, 1): True, (0.5,): False}
+    for given, varies in rewards.items():
+        assert group(prompt, list(given)).has_variance == varies
+
+
 def test_switched_off_the_step_is_its_own_prompts_whatever_their_rewards(config):
     data = prompts(40)
     sampler = Sampler(set())

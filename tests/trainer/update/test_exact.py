@@ -76,6 +76,11 @@ def test_the_oracles_coefficient_is_c_over_v2_of_plain_backward_passes(moved, al
         assert measured[f"{prefix}gain"] == pytest.approx(expected_gain, rel=1e-3)
 
 
+def test_a_product_keeps_what_is_left_where_its_terms_nearly_cancel():
+    huge = torch.tensor([1e6, 1.0, 1e6])
+    assert dot(huge, torch.tensor([1e6, 1.0, -1e6])) == 1
+
+
 def test_exact_gradients_are_those_of_the_whole_mini_batch_however_it_is_cut(moved):
     phase, batch = moved("gspo", "own")
     losses = Losses(phase.updater.config)

@@ -84,6 +84,8 @@ def test_nan_in_a_depths_padding_changes_no_loss(make_config, batch, predictions
         ("dapo", {"clip_ratio_high": 0.01}),
         ("dapo", {"dual_clip": 1.05}),
         ("grpo", {"dual_clip": 1.05}),
+        ("grpo", {"clip_ratio_high": 0.01}),
+        ("grpo", {"clip_ratio_low": 0.01}),
         ("gspo", {"clip_ratio_low": 0.2}),
     ],
 )

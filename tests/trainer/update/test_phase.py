@@ -123,6 +123,26 @@ def test_occ_uses_the_calibrated_coefficient_and_zero_on_the_first_mini_batch(
             assert second[f"{prefix}coefficient_{name}"] == pytest.approx(calibration.coefficient.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("reference", ["main", "own"])
+def test_with_window_previous_the_coefficient_is_that_of_the_chosen_reference_in_the_mini_batch_before(
+    make_joint, make_config, experience, reference
+):
+    update = {"mini_batches": 2, "epochs": 2}
+    config = make_config({"kind": "occ", "window": "previous", "reference": reference}, update=update)
+    steps = Phase(make_joint(), config).run(experience)
+    both = [[step[f"mtp/coefficient_{name}"] for name in ("main", "own")] for step in steps]
+    assert all(main != pytest.approx(own, rel=0.1) for main, own in both[1:])
+    expected = [0, 0, *(step[f"mtp/coefficient_{reference}"] for step in steps[1:-1])]
+    assert [step["mtp/coefficient"] for step in steps] == pytest.approx(expected)
+
+
+def test_what_has_no_advantage_is_not_counted_as_clipped(make_joint, make_config, experience):
+    # The advantages of the third pair of sequences are 0: they have no gradient, and clipping has nothing to do with it.
+    phase = Phase(make_joint(), make_config({"kind": "off"}, update={"mini_batches": 1}))
+    assert (experience.advantages == 0).any()
+    assert phase.run(experience)[0]["policy/clip_fraction"] == 0
+
+
 def test_with_window_micro_batch_every_piece_has_the_coefficient_of_its_own_tokens(make_joint, make_config, experience):
     update = {"mini_batches": 2, "micro_batch_sequences": 2}
     phase = Phase(make_joint(), make_config({"kind": "occ", "window": "micro_batch"}, update=update))
