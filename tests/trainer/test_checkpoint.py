@@ -343,11 +343,23 @@ def test_the_newest_and_the_best_are_kept_also_over_a_resume(config, tmp_path):
         assert [path.path.name for path in run.checkpoints.good] == names(folder)
     assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5]]
     run = begin(run.config, folder)
+    assert run.step == 5
     assert run.checkpoints.best.step == 2
     save_at(run, 6, 0.4)
     assert names(folder) == ["step-000002", "step-000005", "step-000006"]
     assert save_at(run, 7, 0.5)["best"]  # of equals the newest
     assert names(folder) == ["step-000006", "step-000007"]
+
+
+def test_steps_of_more_digits_are_later(config, tmp_path):
+    folder = tmp_path / "run"
+    run = begin(changed(config, checkpoint={"keep": 2}), folder)
+    for step in (999_999, 1_000_000):
+        save_at(run, step)
+    run = begin(run.config, folder)
+    assert run.step == 1_000_000
+    assert steps(run.checkpoints) == [999_999, 1_000_000]
+    assert run.checkpoints.broken == []
 
 
 def test_accuracies_of_another_evaluation_are_not_compared(config, tmp_path):

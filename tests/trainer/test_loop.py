@@ -17,7 +17,7 @@ from trainer.__main__ import only_writer
 from trainer.config import RunConfig, dump, parse
 from trainer.errors import DataError, ModelError, NotFiniteError, TrainingError
 from trainer.events import MemorySink, parse_lines
-from trainer.loop import collect, evaluate_now, save, train
+from trainer.loop import collect, evaluate_now, learn, save, train
 from trainer.models.storage import load_joint
 from trainer.rollout.engine import Sampling
 from trainer.tasks import Grader
@@ -126,6 +126,8 @@ def test_an_audited_run_is_the_same_run_bit_for_bit(config, tmp_path, regime):
     audits = {place: value for place, value in measured.items() if place[2].startswith("audit/")}
     assert {place[0] for place in audits} == {2, 4, 6}
     assert {place[1] for place in audits} == {1, -1}
+    for (step, _, name), value in audits.items():  # one audit in a step: the step's value is that of its mini-batch
+        assert audits[step, 1, name] == pytest.approx(value, nan_ok=True)
     documented = (ROOT / "docs" / "metrics.md").read_text()
     assert not [name for _, _, name in audits if f"`{name.replace('depth_2/', '')}`" not in documented]
     assert {place: value for place, value in measured.items() if place not in audits} == lasting(without)
@@ -181,12 +183,15 @@ def test_sampling_follows_the_configuration_and_the_engines_log_probs_train_noth
         evaluate_now(run)
         run.step = 1
         experience, old = collect(run)
+        learn(run, experience, old)
     held_out, training = spy.asked
     assert (held_out.temperature, held_out.top_p, held_out.samples, held_out.max_tokens) == (0.6, 0.8, 2, 10)
     assert (training.temperature, training.top_p, training.samples, training.max_tokens) == (0.9, 1.0, 3, 10)
     mask = experience.sequences.mask
     gap = (old.main - experience.engine_log_probs)[mask]
     torch.testing.assert_close(gap, torch.ones_like(gap), rtol=0, atol=1e-4)
+    assert not mask.all()
+    assert run.sink.series("rollout/log_prob_gap")[0][2] == pytest.approx(1, abs=1e-4)
 
 
 def test_the_optimiser_is_adamw_as_configured_with_decay_on_matrices_only(config, tmp_path):
@@ -280,6 +285,26 @@ def test_alarms_are_told_once_when_they_begin(config, tmp_path):
     assert told[0]["message"].startswith(
         "reward/zero_variance_fraction above 90 % since step 1 (100 %, accuracy 0 % in step 3)."
     )
+
+
+def test_a_resumed_run_raises_the_alarms_of_the_uninterrupted_run(config, tmp_path):
+    reward = config.reward.model_copy(update={"overlong_buffer": 0})
+    alarms = config.alarms.model_copy(update={"steps": 3})
+    config = config.model_copy(update={"reward": reward, "alarms": alarms})
+    run(config, tmp_path / "run", stop_after=2)
+    _, rest = run(config, tmp_path / "run", attempt=2)
+    told = [(event["step"], event["name"]) for event in rest.events if event["type"] == "alarm"]
+    assert told == [(3, "zero_variance")]
+
+
+@pytest.mark.parametrize(("clip", "names"), [([-1e9, 1e9], set()), ([1e8, 1e9], {"", "/depth_2"})])
+def test_whether_a_coefficient_is_at_its_clip_is_seen_in_every_mini_batch(config, tmp_path, clip, names):
+    regime = {"kind": "occ", "clip": clip}
+    alarms = {"coefficient_steps": 2}
+    at_clip = parse({**config.model_dump(), "regime": regime, "alarms": alarms, "steps": 3})
+    _, sink = run(at_clip, tmp_path / "run")
+    told = {event["name"] for event in sink.events if event["type"] == "alarm"}
+    assert {name for name in told if "clip" in name} == {f"coefficient_at_clip{suffix}" for suffix in names}
 
 
 def test_prompts_that_are_too_long_are_reported(config, tmp_path):
