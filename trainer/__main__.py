@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from trainer.config import RunConfig, dump, load, read_yaml, resolve
 from trainer.config.continuing import check_continues
-from trainer.errors import MtprlError, TrainingError
+from trainer.errors import ConfigError, MtprlError, Problem, TrainingError
 from trainer.events import JsonlSink
+from trainer.manifest import to_disk
 from trainer.narration import NarratingSink
 
 EXIT_FAILED = 1
@@ -54,9 +56,13 @@ def main() -> int:
         with only_writer(arguments.output):
             keep_config(config, arguments.output)
             return run(config, arguments.output, JsonlSink(arguments.output, arguments.attempt))
-    except (MtprlError, OSError) as error:
+    except MtprlError as error:
         print(error, file=sys.stderr)
-        return EXIT_FAILED
+    except OSError as error:
+        where = error.filename or arguments.output
+        fix = "free disk space there, or give another folder with --output"
+        print(f"{where}: cannot be written ({error.strerror}); {fix}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 @contextmanager
@@ -80,14 +86,26 @@ def keep_config(config: RunConfig, folder: Path) -> None:
     """Write the configuration into the run folder, all of it or nothing, so that it is there whatever becomes of the process.
 
     Raises:
-        ConfigError: the folder holds a run that cannot go on with this configuration.
+        ConfigError: the folder holds a run that cannot go on with this configuration, or whose configuration cannot be read.
+        OSError: it cannot be written.
     """
     kept = folder / "config.yaml"
-    if kept.exists() and check_continues(resolve(read_yaml(kept)), config, str(kept)) == config:
+    if kept.exists() and check_continues(_began_with(kept), config, str(kept)) == config:
         return
     partial = kept.with_name(".config.yaml.partial")
     partial.write_text(dump(config), encoding="utf-8")
+    to_disk(partial)
     partial.replace(kept)
+
+
+def _began_with(kept: Path) -> dict[str, Any]:
+    try:
+        return resolve(read_yaml(kept))
+    except ConfigError as error:
+        fix = (
+            f"{kept} is what the run began with: put it right, or remove it; checkpoints know their configuration, too"
+        )
+        raise ConfigError([*error.problems, Problem("", fix)]) from None
 
 
 def run(config: RunConfig, folder: Path, sink: JsonlSink) -> int:

@@ -15,7 +15,9 @@ Everything random is derived from seed and step (trainer.seeds), so that no gene
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import pickle
 import re
 import shutil
@@ -36,6 +38,7 @@ from trainer.update.phase import Updater
 
 FOLDER = "checkpoints"
 _NAME = re.compile(r"step-\d{6,}")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Part(Protocol):
@@ -76,14 +79,24 @@ class Checkpoints:
     """The checkpoints of a run folder, which has one writer. Broken ones are left alone."""
 
     def __init__(self, folder: Path, config: RunConfig):
-        """Clear what a killed process left half-written or half-removed, and read and verify all the others."""
+        """Clear what a killed process left half-written or half-removed, and read and verify all the others.
+
+        Raises:
+            ModelError: no checkpoint could be written there: better said now than after the first `checkpoint.every` steps.
+        """
         self._folder = folder / FOLDER
         self._config = config
         self.good: list[StoredCheckpoint] = []
         """Oldest first."""
         self.broken: list[BrokenCheckpoint] = []
-        for leftover in self._folder.glob(".step-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        trial = self._folder / ".step-trial"
+        try:
+            for leftover in self._folder.glob(".step-*"):
+                _clear(leftover)
+            trial.mkdir(parents=True)
+            trial.rmdir()
+        except OSError as error:
+            raise ModelError(_cannot_be_written(self._folder, error)) from error
         named = [path for path in self._folder.glob("step-*") if _NAME.fullmatch(path.name)]
         for path in sorted(named, key=lambda path: (len(path.name), path.name)):
             found = _inspect(path)
@@ -132,13 +145,13 @@ class Checkpoints:
         config = self._config.model_dump(mode="json")
         about = {"step": step, "accuracy": accuracy, "config": config}
         try:
-            shutil.rmtree(partial, ignore_errors=True)
+            _clear(partial)
             partial.mkdir(parents=True)
             save_joint(joint, tokenizer, partial / "model")
             torch.save(_state(updater, parts), partial / "state.pt")
             (partial / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
             seal(partial)
-            if final.exists():
+            if os.path.lexists(final):
                 _remove(final)
             partial.rename(final)
             to_disk(self._folder)
@@ -149,8 +162,7 @@ class Checkpoints:
             SafetensorError,
         ) as error:  # a full disk comes as any of these, by who was writing
             shutil.rmtree(partial, ignore_errors=True)
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{final}: the checkpoint cannot be written ({reason}); free disk space") from error
+            raise ModelError(_cannot_be_written(final, error)) from error
         saved = StoredCheckpoint(step, final, config, accuracy)
         self.good.append(saved)
         kept = [*self.good[-self._config.checkpoint.keep :], self.best]
@@ -187,7 +199,7 @@ def _state(updater: Updater, parts: Mapping[str, Part]) -> dict[str, Any]:
 
 def _put_back(state: dict[str, Any], updater: Updater, parts: Mapping[str, Part]) -> None:
     updater.optimizer.load_state_dict(state["optimizer"])
-    updater.updates = state["updates"]
+    updater.updates = int(state["updates"])
     for name, part in parts.items():
         part.restore(state["parts"][name])
 
@@ -205,7 +217,10 @@ def _inspect(path: Path) -> StoredCheckpoint | BrokenCheckpoint:
         about = json.loads((path / "about.json").read_bytes())
         found = StoredCheckpoint(about["step"], path, about["config"], about["accuracy"])
         name = _name(found.step)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _asked(found.config)
+        if not isinstance(found.accuracy, float | int | None):
+            raise TypeError(f"accuracy is {found.accuracy!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return BrokenCheckpoint(path, f"about.json is not one of this program's ({error!r})")
     return found if path.name == name else BrokenCheckpoint(path, f"it is {name} under another name")
 
@@ -218,6 +233,21 @@ def _asked(config: Mapping[str, Any]) -> dict[str, Any]:
 def _remove(path: Path) -> None:
     """Take a checkpoint away, under another name first: killed half-way, it must not pass for a broken one."""
     aside = path.with_name(f".{path.name}.removed")
-    shutil.rmtree(aside, ignore_errors=True)
+    _clear(aside)
     path.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    _clear(aside)
+
+
+def _clear(path: Path) -> None:
+    """Remove whatever lies there, as far as it can be: a folder, or a file or link that somebody put in its place."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _cannot_be_written(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    refused = isinstance(error, OSError) and error.errno not in _FULL
+    fix = "make it a folder that can be written to, or train into another" if refused else "free disk space"
+    return f"{path}: the checkpoint cannot be written ({reason}); {fix}"

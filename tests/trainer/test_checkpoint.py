@@ -306,6 +306,57 @@ def test_every_part_comes_back_as_it_was(config, tmp_path):
         restore(run.checkpoints.newest, run.updater, run.parts)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"config": {}}, {"config": None}, {"accuracy": "0.5"}, {"step": "4"}, {"config": {"evaluation": 3}}]
+)
+def test_what_a_sealed_checkpoint_says_of_itself_is_looked_at(config, tmp_path, wrong):
+    folder = tmp_path / "run"
+    run = begin(changed(config, checkpoint={"keep": 2}), folder)
+    for step in (2, 4):
+        save_at(run, step, 0.5)
+    path = folder / "checkpoints" / "step-000004"
+    about = json.loads((path / "about.json").read_text())
+    (path / "about.json").write_text(json.dumps({**about, **wrong}))
+    (path / MANIFEST).unlink()
+    seal(path)
+    found = Checkpoints(folder, run.config)
+    assert steps(found) == [2]
+    assert found.broken[0].flaw.startswith("about.json is not one of this program's")
+    assert found.best.step == 2
+
+
+def test_files_and_links_in_the_place_of_a_checkpoint_are_no_obstacle(config, tmp_path):
+    folder = tmp_path / "run"
+    checkpoints = folder / "checkpoints"
+    (checkpoints / ".step-000003.partial").parent.mkdir(parents=True)
+    (checkpoints / ".step-000003.partial").write_text("a file")
+    (checkpoints / "step-000003").symlink_to("/nowhere")
+    (checkpoints / "step-000004").write_text("a file")
+    elsewhere = tmp_path / "elsewhere"
+    run = begin(changed(config, checkpoint={"keep": 1}), folder)
+    assert len(run.checkpoints.broken) == 2
+    save_at(run, 3)
+    (checkpoints / "step-000003").rename(elsewhere)
+    (checkpoints / "step-000003").symlink_to(elsewhere)
+    run = begin(run.config, folder)
+    assert run.step == 3
+    save_at(run, 4)
+    assert names(folder) == ["step-000004"]
+    assert flaw(elsewhere) is None  # what lies elsewhere is somebody's own
+
+
+@pytest.mark.parametrize("put", [lambda path: path.write_text("a file"), lambda path: path.symlink_to("/proc/self")])
+def test_where_no_checkpoint_can_be_written_the_run_does_not_begin(config, tmp_path, put):
+    (tmp_path / "run").mkdir()
+    put(tmp_path / "run" / "checkpoints")
+    sink = MemorySink()
+    with pytest.raises(
+        ModelError, match=r"run/checkpoints: the checkpoint cannot be written .*make it a folder that can be written to"
+    ):
+        begin(config, tmp_path / "run", sink)
+    assert sink.events == []
+
+
 def test_a_new_run_may_begin_from_a_checkpoint(config, tmp_path):
     old = begin(config, tmp_path / "old")
     with torch.no_grad():
@@ -548,6 +599,14 @@ def test_a_configuration_of_another_version_is_refused_with_its_place(config, tm
         ConfigError, match=r"config.yaml: its configuration is refused today \(invented: .*another output"
     ):
         keep_config(config, tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"", b"{{{", b"\xff\xfe", b"\0" * 100])
+def test_a_kept_configuration_that_cannot_be_read_is_refused_with_what_to_do(config, tmp_path, text):
+    (tmp_path / "config.yaml").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml: (is not|must hold)(.|\n)*put it right, or remove it"):
+        keep_config(config, tmp_path)
+    assert (tmp_path / "config.yaml").read_bytes() == text
 
 
 def test_a_full_disk_leaves_the_configuration_that_was_there(config, tmp_path):
