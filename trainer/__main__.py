@@ -60,7 +60,7 @@ def main() -> int:
         print(error, file=sys.stderr)
     except OSError as error:
         where = error.filename or arguments.output
-        fix = "free disk space there, or give another folder with --output"
+        fix = "free disk space or make it writable, or give another folder with --output"
         print(f"{where}: cannot be written ({error.strerror}); {fix}", file=sys.stderr)
     return EXIT_FAILED
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.__main__ import only_writer
+from trainer.__main__ import EXIT_FAILED, main, only_writer
 from trainer.config import RunConfig, dump, parse
 from trainer.errors import DataError, ModelError, NotFiniteError, TrainingError
 from trainer.events import MemorySink, parse_lines
@@ -337,6 +337,19 @@ def test_heads_that_start_at_random_do_not_go_unnoticed(config, tmp_path, regime
 
 
 # --- the program -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blocked", ["", ".lock", "events.jsonl", ".config.yaml.partial"])
+def test_an_output_folder_that_cannot_be_written_is_refused_in_words(config, tmp_path, monkeypatch, capsys, blocked):
+    (tmp_path / "given.yaml").write_text(dump(config))
+    output = tmp_path / "run"
+    if blocked:
+        (output / blocked).mkdir(parents=True)
+    else:
+        output.write_text("a file")
+    monkeypatch.setattr("sys.argv", ["trainer", str(tmp_path / "given.yaml"), "--output", str(output)])
+    assert main() == EXIT_FAILED
+    assert capsys.readouterr().err.startswith(f"{output / blocked}: cannot be written (")
 
 
 def start(config: RunConfig, folder: Path) -> subprocess.Popen:
