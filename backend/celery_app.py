@@ -29,6 +29,7 @@ app.conf.update(
     task_serializer="json",
     accept_content=["json"],
     worker_prefetch_multiplier=1,
+    worker_consumer="backend.doorbell:Doorbell",
     worker_send_task_events=False,
     worker_hijack_root_logger=False,
 )

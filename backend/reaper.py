@@ -85,8 +85,8 @@ def give_up(owner: OwnerRow) -> None:
 class Orphans:
     """Ends trainers of this host that are left of attempts which own their run no more."""
 
-    def __init__(self, host: str, grace: float):
-        self._host, self._grace = host, grace
+    def __init__(self, grace: float):
+        self._grace = grace
         self._asked: dict[Process, float] = {}
         self._looked_at = -ORPHANS_EVERY
 
@@ -113,7 +113,5 @@ class Orphans:
             owners = claims.active_attempts(connection, sorted({folder for _, folder in found.values()}))
         # Trainers of runs that are not in this store are none of our business.
         return [
-            process
-            for process, (attempt, folder) in found.items()
-            if folder in owners and owners[folder] != (attempt, self._host)
+            process for process, (attempt, folder) in found.items() if folder in owners and owners[folder] != attempt
         ]

@@ -53,7 +53,7 @@ class Housekeeper:
         self._supervisor = supervisor
         self._children: dict[tuple[int, int], subprocess.Popen[bytes]] = {}
         self._absences = reaper.Absences()
-        self._orphans = reaper.Orphans(self.host, settings().stop_grace)
+        self._orphans = reaper.Orphans(settings().stop_grace)
         self._failures: Counter[tuple[int, int]] = Counter()
         self._bell = threading.Event()
         self._ending = threading.Event()

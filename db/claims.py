@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, delete, exists, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, case, delete, exists, func, insert, select, text, update
 
 from db import queue
 from db.queue import Device, Offer, Turn, Waiting
@@ -227,17 +227,10 @@ def owners_elsewhere(connection: Connection, *, host: str) -> list[tuple[OwnerRo
     return [(owner, last.get(owner.host, 0.0)) for owner in _owners(connection, attempts.c.host != host)]
 
 
-def active_attempts(connection: Connection, folders: Sequence[str]) -> dict[str, tuple[int, str] | None]:
-    """By run folder, as far as it is a run's of this store: the attempt that owns the run and its host; None where none does."""
-    attempt = (attempts.c.run_id == runs.c.id) & (attempts.c.number == runs.c.attempt) & runs.c.status.in_(ACTIVE)
-    statement = (
-        select(runs.c.folder, attempts.c.number, attempts.c.host)
-        .join_from(runs, attempts, attempt, isouter=True)
-        .where(runs.c.folder.in_(folders))
-    )
-    return {
-        folder: None if number is None else (number, host) for folder, number, host in connection.execute(statement)
-    }
+def active_attempts(connection: Connection, folders: Sequence[str]) -> dict[str, int | None]:
+    """By run folder, as far as it is a run's of this store: the attempt that owns the run; None where none does."""
+    owner = case((runs.c.status.in_(ACTIVE), runs.c.attempt))
+    return dict(connection.execute(select(runs.c.folder, owner).where(runs.c.folder.in_(folders))).tuples().all())
 
 
 def note_waiting(connection: Connection, run: Waiting, words: str) -> None:

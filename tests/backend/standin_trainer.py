@@ -1,7 +1,8 @@
 """A trainer that trains nothing: same arguments, events and exit codes as the real one, and quick.
 
 The run's name says how it behaves: `finish` (default), `fail`, `crash` (traceback, no event), `oom` (killed by SIGKILL),
-`deaf` (ignores SIGTERM), `parent` (leaves a child behind), `mute` (exits 7 without a word).
+`deaf` (ignores SIGTERM), `parent` (leaves a child behind), `mute` (exits 7 without a word). Its checkpoint is the number of the
+step at which it was stopped, or which was its last.
 """
 
 import os
@@ -36,21 +37,23 @@ if mode == "crash":
     raise RuntimeError("the tokenizer is missing")
 sink = JsonlSink(folder, attempt)
 visible, threads = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["OMP_NUM_THREADS"]
+newest = folder / "newest-step"
+resumed_from = int(newest.read_text()) if newest.exists() else None
 print(f"CUDA_VISIBLE_DEVICES={visible!r} OMP_NUM_THREADS={threads}", flush=True)
 sink.emit(
     "attempt_started",
-    step=0,
+    step=resumed_from or 0,
     pid=os.getpid(),
     host="test",
     total_steps=config["steps"],
-    resumed_from=None,
+    resumed_from=resumed_from,
     threads=1,
     device="cpu",
     versions={},
 )
 if mode == "parent":
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "left-behind"])
-for step in range(1, config["steps"] + 1):
+for step in range((resumed_from or 0) + 1, config["steps"] + 1):
     time.sleep(STEP_SECONDS)
     sink.emit("metrics", step=step, values={"reward/mean": step / 10, "time/step_seconds": STEP_SECONDS})
     if mode == "fail" and step == 2:
@@ -58,6 +61,8 @@ for step in range(1, config["steps"] + 1):
         sys.exit(1)
     if mode == "oom" and step == 2:
         os.kill(os.getpid(), signal.SIGKILL)
+    if stopping or step == config["steps"]:
+        newest.write_text(str(step))
     if stopping:
         sink.emit("ended", step=step, outcome="stopped", message="")
         sys.exit(3)

@@ -17,8 +17,10 @@ import yaml
 from backend_harness import look
 from standin_supervisor import PROGRAM
 
-from backend import cli, runs, settings, stack
+from backend import cli, runs, settings, stack, store
 from backend.supervisor import supervise
+from db.tables import runs as run_rows
+from db.workers import worker_heartbeat
 from trainer.config import RunConfig, dump, parse
 from trainer.errors import StoreError
 from trainer.presets import presets
@@ -217,3 +219,43 @@ def test_waiting_ends_with_the_run(claimed: Callable[..., int]) -> None:
     seen: list[int] = []
     [row] = runs.wait_for([run_id], lambda rows: seen.append(rows[0].step))
     assert (row.id, seen) == (run_id, [3])
+
+
+def test_resume_clone_drain_and_the_reason_why_a_run_waits(mtprl: Mtprl, file: Path) -> None:
+    mtprl("submit", str(file), "--set", "launch.priority=2")
+    assert mtprl("stop", "1")[0] == 0
+    code, out, err = mtprl("resume", "1", "--steps", "8", "--set", "launch.max_hours=3")
+    assert (code, out) == (0, "run 1 is queued again: it starts anew, to step 8\n")
+    assert "no worker is alive" in err
+    assert mtprl("resume", "1")[::2] == (1, "run 1 waits in the queue already; it need not be resumed\n")
+    code, out, _ = mtprl("clone", "1", "--set", "optimizer.lr=0.5", "--seeds", "0,1")
+    assert (code, out) == (0, "run 2 (finish-clone-seed0) is queued\nrun 3 (finish-clone-seed1) is queued\n")
+    with store.writing() as connection:
+        worker_heartbeat(connection, "w", socket.gethostname(), 1, ["cpu:0"], time.time())
+    assert "run 1, seed: 0 → 1; optimizer.lr: 1e-06 → 0.5" in " ".join(mtprl("show", "3")[1].split())
+    waits = {run["id"]: run["waits"] for run in json.loads(mtprl("runs", "--json")[1])}
+    reason = "resumed by the user; steps: 5 → 8; launch.max_hours: not set → 3.0"
+    assert waits[1] == f"place 1 in the queue; next on {socket.gethostname()} ({reason})"
+    assert waits[3] == "place 3 in the queue"
+    assert waits[2] == f"place 2 in the queue; waits for a device, 0 of 1 free on {socket.gethostname()}"
+    assert mtprl("drain")[1] == "w takes no new run; those that it has go on\n"
+    assert json.loads(mtprl("workers", "--json")[1])[0]["draining"]
+    assert "every worker is drained" in mtprl("runs")[1]
+    assert mtprl("undrain", "w")[1] == "w takes runs again\n"
+    assert "there is no worker 'v'" in mtprl("drain", "v")[2]
+    assert [run["id"] for run in json.loads(mtprl("runs", "--text", "CLONE-seed1", "--json")[1])] == [3]
+    assert "give one of queued, starting" in mtprl("runs", "--status", "waiting")[2]
+    assert mtprl("stop", "1", "2", "3")[1].count("was still queued and is stopped") == 3
+
+
+def test_more_devices_than_any_worker_has_are_told_at_once(mtprl: Mtprl, config: Config) -> None:
+    with store.writing() as connection:
+        worker_heartbeat(connection, "w", "here", 1, ["cpu:0"], time.time())
+    run_id = runs.submit(config())
+    with store.writing() as connection:
+        values = {**look(run_id).config, "launch": {"num_processes": 2}}
+        connection.execute(run_rows.update().values(config=values, devices=2))
+    assert runs.notice([run_id]).startswith(
+        "the run asks for 2 devices (launch.num_processes) and no worker has more than 1"
+    )
+    assert "waits for 2 devices; no worker has more than 1" in mtprl("runs")[1]

@@ -16,11 +16,12 @@ from backend_harness import look, until
 from sqlalchemy import select
 from standin_supervisor import PROGRAM
 
-from backend import processes, runs, show, store
+from backend import again, processes, runs, show, store
 from backend.supervisor import supervise
 from db import claims, reads
 from db.statuses import Status
 from db.tables import leases, run_events
+from trainer.errors import StoreError
 
 UNSEEN = "the trainer ended while nothing supervised it, and left no word of why"
 Claimed = Callable[..., int]
@@ -86,6 +87,18 @@ def test_a_run_that_is_stopped_while_it_starts_never_trains(claimed: Claimed) ->
     run = look(run_id)
     assert (run.status, run.reason) == (Status.STOPPED, "stopped by the user before it started")
     assert not (Path(run.folder) / "trainer.log").exists()
+
+
+def test_a_run_whose_time_is_over_is_stopped_in_good_order(claimed: Claimed) -> None:
+    run_id = claimed("finish", steps=5000, max_hours=1 / 3600)
+    supervise(run_id, 1, program=PROGRAM)
+    run = look(run_id)
+    assert (run.status, run.attempts[0].exit_code) == (Status.STOPPED, 3)
+    assert run.reason.endswith("the longest time that it may take (launch.max_hours)")
+    with pytest.raises(
+        StoreError, match=r"has used all of its 0.000277778 h .*--set launch.max_hours=0.000555556` gives"
+    ):
+        again.resume(run_id)
 
 
 @pytest.mark.slow

@@ -175,7 +175,7 @@ def test_the_owner_of_a_run_folder_is_known(store, run):
     with writing(store) as connection:
         submit(connection, "queued", folder="runs/2")
         assert claims.active_attempts(connection, ["runs/1", "runs/2", "elsewhere"]) == {
-            "runs/1": (1, "alpha"),
+            "runs/1": 1,
             "runs/2": None,
         }
 
