@@ -24,7 +24,12 @@ _DOUBLE_CLICK = 2.0
 """Seconds within which the same launch again is a slip of the finger."""
 _OPEN = {"run", "model", "regime", "algorithm", "mtp", "data"}
 """Sections at the top of the form; all others are folded below."""
-_TITLES = {"optimizer": "Optimiser", "checkpoint": "Checkpoints", "logging": "Logged completions"}
+_TITLES = {
+    "optimizer": "Optimiser",
+    "checkpoint": "Checkpoints",
+    "logging": "Logged completions",
+    "launch": "Queue and devices",
+}
 
 
 def main() -> None:

@@ -95,9 +95,8 @@ def _header(run_id: int, drawn_for: str) -> None:
         f'<span class="m-sub">{markup.text(" · ".join(fact for fact in facts if fact))}</span></div>'
         + markup.progress(run.step, run.total_steps, palette.regime_colour(run.regime))
         + f'<div class="m-sub">{markup.text(" · ".join(part for part in (note, left) if part))}</div>'
+        + (f'<div class="m-sub">{_origin(run)}</div>' if run.cloned_from is not None else "")
     )
-    if run.cloned_from is not None:
-        st.html(f'<div class="m-sub">{_origin(run)}</div>')
     if shown == liveness.LOST:
         st.warning(
             "Nobody has heard of this run's supervisor. If no worker is alive, run `mtprl up`: it takes the run up again, or says that it is gone.",
