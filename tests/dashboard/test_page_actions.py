@@ -1,0 +1,85 @@
+"""What can be done to runs from the pages: resume, clone, find, and stop several."""
+
+from __future__ import annotations
+
+from test_pages import html, in_store, texts
+
+from db import reads
+from db.statuses import Status
+
+
+def toasts(app):
+    return "".join(toast.value for toast in app.toast)
+
+
+def test_a_failed_run_is_resumed_from_its_page_and_says_what_it_waits_for(full_store, open_page):
+    run = full_store.runs["failed"]
+    app = open_page("run", run=str(run))
+    app.session_state["resume"] = True
+    app.run()
+    assert app.number_input(key="resume:steps").value == 12
+    [button] = [button for button in app.button if button.label == f"Resume run {run}"]
+    button.click().run()
+    assert not app.exception
+    assert f"run {run} is queued again: it goes on from its newest checkpoint, to step 12" in toasts(app)
+    assert in_store(reads.get_run, run).status == Status.QUEUED
+    app = open_page("run", run=str(run))
+    assert "place 2 in the queue" in html(app)
+    assert "(resumed by the user)" in html(app)
+
+
+def test_a_finished_run_is_lengthened_from_its_page(full_store, open_page):
+    run = full_store.runs["occ"]
+    app = open_page("run", run=str(run))
+    app.session_state["resume"] = True
+    app.run()
+    app.number_input(key="resume:steps").set_value(20).run()
+    [button] = [button for button in app.button if button.label == f"Resume run {run}"]
+    button.click().run()
+    assert (in_store(reads.get_run, run).total_steps, in_store(reads.get_run, run).status) == (20, Status.QUEUED)
+
+
+def test_a_clone_begins_as_its_origin_was_and_shows_in_what_it_differs(full_store, open_page):
+    run = full_store.runs["occ"]
+    links = {link.proto.label: link.proto.query_string for link in open_page("run", run=str(run)).get("page_link")}
+    assert links["Clone"] == f"clone_of={run}"
+    app = open_page("new_run", clone_of=str(run))
+    assert app.code[0].value == f"mtprl clone {run} --seeds 0 --experiment demo"
+    app.text_input(key="form:steps").set_value("9").run()
+    assert app.code[0].value == f"mtprl clone {run} --set steps=9 --seeds 0 --experiment demo"
+    app.button[0].click().run()
+    assert "1 run submitted" in texts(app)
+    launched = in_store(reads.get_run, max(row.id for row in in_store(reads.list_runs)))
+    assert (launched.cloned_from, launched.difference) == (run, [["steps", 12, 9]])
+    assert launched.preset == "demo/occ-calibrated"
+    page = html(open_page("run", run=str(launched.id)))
+    assert f'href="run?run={run}"' in page
+    assert "steps: 12 → 9" in page
+
+
+def test_runs_are_found_by_regime_and_by_text(full_store, open_page):
+    def found(**query) -> set[str]:
+        rows = html(open_page("runs", **query)).split("<tr>")
+        return {name for name, run in full_store.runs.items() if any(f'href="run?run={run}"' in row for row in rows)}
+
+    assert found(regime="detach") == {"detach"}
+    assert found(text="AT STEP 4") == {"failed"}
+    assert found(text=str(full_store.runs["off"])) == {"off"}
+    assert found(text="%") == set()
+
+
+def test_several_runs_are_stopped_at_once(full_store, open_page):
+    app = open_page("runs")
+    app.session_state["stop"] = True
+    app.run()
+    app.multiselect(key="stop:chosen").set_value([full_store.runs["queued"], full_store.runs["running"]]).run()
+    [button] = [button for button in app.button if button.label == "Stop 2 runs"]
+    button.click().run()
+    assert not app.exception
+    assert "2 runs asked to stop" in toasts(app)
+    statuses = {name: in_store(reads.get_run, full_store.runs[name]).status for name in ("queued", "running", "lost")}
+    assert statuses == {"queued": Status.STOPPED, "running": Status.STOPPING, "lost": Status.RUNNING}
+
+
+def test_the_list_says_why_a_run_waits(full_store, open_page):
+    assert "place 1 in the queue; next on here" in html(open_page("runs"))
