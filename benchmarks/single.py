@@ -61,7 +61,7 @@ def run_job(job: Job, out: Path, coefficient: float | None, grader: Grader) -> d
         "lr": job.lr,
     }
     try:
-        # Nothing is ever saved: a folder that does not exist holds no checkpoint to resume from.
+        # Nothing is ever saved, so there is no checkpoint to resume from.
         run = prepare(config, out / "no-checkpoints", sink, grader)
         accuracy = _train(run, base_folder(out, job.base) / "test.jsonl")
         sampled = _sampled_accuracy(run, base_folder(out, job.base) / "test.jsonl")
