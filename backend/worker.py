@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -40,6 +41,9 @@ MOST_FAILURES = 3
 
 SUPERVISOR = (sys.executable, "-m", "backend.supervisor")
 
+STARTER = "MTPRL_STARTER"
+"""Variable of a worker that must not outlive the process which started it: the id of that one."""
+
 log = logging.getLogger(__name__)
 
 
@@ -48,6 +52,8 @@ class Housekeeper:
 
     def __init__(self, name: str, supervisor: Sequence[str] = SUPERVISOR):
         self.name = name
+        # Taken out of the environment, because supervisors do outlive it.
+        self._starter = os.environ.pop(STARTER, None)
         self.host = socket.gethostname()
         self.devices = devices(settings())
         self._supervisor = supervisor
@@ -158,6 +164,10 @@ class Housekeeper:
                 log.warning("the database does not answer, trying again: %s", error)
             except Exception:  # a worker that lives must work: what failed is logged, and tried again in the next round
                 log.exception("a round of housekeeping failed")
+            if self._starter not in (None, str(os.getppid())):
+                log.warning("the process that started this worker was killed; it ends, too")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             self._bell.wait(INTERVAL)
 
 

@@ -43,6 +43,7 @@ def worker(
     from backend import stack
     from backend.cli.common import require_store
     from backend.settings import check_packages, environment, settings
+    from backend.worker import STARTER
 
     check_packages()
     require_store()
@@ -50,7 +51,7 @@ def worker(
     if check:
         _check(name)
         return
-    child = subprocess.Popen(stack.worker_command(name), env=environment())
+    child = subprocess.Popen(stack.worker_command(name), env={**environment(), STARTER: str(os.getpid())})
     ended: list[int] = []
 
     def end(number: int, _frame: FrameType | None) -> None:

@@ -150,3 +150,22 @@ def test_without_redis_runs_are_queued_and_found_all_the_same(
     assert "the queue (Redis) does not answer" in runs.notice()
     [run] = runs.wait_for([run_id], interval=0.1)
     assert run.status == Status.FINISHED
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_the_command_that_started_it(home: Path, redis: Redis) -> None:
+    command = [str(Path(sys.executable).with_name("mtprl")), "worker"]
+    starter = processes.start(command, home / "logs" / "worker.log", settings.environment())
+
+    def workers() -> list[int]:
+        with store.reading() as connection:
+            return [row.pid for row in reads.workers(connection)]
+
+    [pid] = until(workers, 60)
+    worker_process = processes.identify(pid)
+    assert worker_process is not None
+    assert pid != starter.pid
+    kill(starter)
+    until(lambda: not processes.alive(*worker_process), 30)
+    with store.reading() as connection:
+        assert fleet.alive(connection) == []
