@@ -1,4 +1,4 @@
-"""`python -m trainer CONFIG --output FOLDER`: one run by itself, without queue and database.
+"""`python -m trainer CONFIG --output FOLDER`: one run by itself, without queue and database, in `launch.num_processes` processes.
 
 Exit codes: 0 finished, 3 stopped by SIGTERM or Ctrl-C (after a checkpoint; the same command continues), 1 failed.
 """
@@ -7,40 +7,20 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import os
-import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from trainer.config import RunConfig, dump, load, read_yaml, resolve
 from trainer.config.continuing import check_continues
 from trainer.errors import ConfigError, MtprlError, Problem, TrainingError
 from trainer.events import JsonlSink
+from trainer.launch.ending import StopRequest, to_its_end
+from trainer.launch.launcher import check_not_launched, last_step, launch
 from trainer.manifest import to_disk
 from trainer.narration import NarratingSink
-
-EXIT_FAILED = 1
-EXIT_STOPPED = 3
-
-
-class StopRequest:
-    """Set by SIGTERM or SIGINT. A second SIGINT ends the program at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGINT, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
-        print("Stopping after this step; a checkpoint is saved first.", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -51,18 +31,19 @@ def main() -> int:
     parser.add_argument("--attempt", type=int, default=1, help="number of this attempt, written into every event")
     arguments = parser.parse_args()
     try:
+        check_not_launched()
         config = load(arguments.config)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with only_writer(arguments.output):
             keep_config(config, arguments.output)
-            return run(config, arguments.output, JsonlSink(arguments.output, arguments.attempt))
+            return run(config, arguments.output, arguments.attempt)
     except MtprlError as error:
         print(error, file=sys.stderr)
     except OSError as error:
         where = error.filename or arguments.output
         fix = "free disk space or make it writable, or give another folder with --output"
         print(f"{where}: cannot be written ({error.strerror}); {fix}", file=sys.stderr)
-    return EXIT_FAILED
+    return 1
 
 
 @contextmanager
@@ -108,27 +89,29 @@ def _began_with(kept: Path) -> dict[str, Any]:
         raise ConfigError([*error.problems, Problem("", fix)]) from None
 
 
-def run(config: RunConfig, folder: Path, sink: JsonlSink) -> int:
-    """Train, and say in a last event how it ended."""
-    stop = StopRequest()
-    try:
-        from trainer.loop import train  # imports torch: late, so that a refused configuration answers at once
-
-        outcome = train(config, folder, NarratingSink(sink), lambda: stop.requested)
-        message = "all steps done" if outcome == "finished" else "asked to stop; a checkpoint was saved"
-    except MtprlError as error:
-        outcome, message = "failed", str(error)
-    except MemoryError:
-        outcome, message = "failed", "out of memory; lower update.micro_batch_sequences or rollout.prompts_per_step"
-    except KeyboardInterrupt:
-        outcome, message = "stopped", "interrupted; training can continue from the last checkpoint"
-    except Exception as error:  # whatever it is, the run must end with a reason; the log has the whole story
-        traceback.print_exc()
-        outcome, message = "failed", f"{type(error).__name__}: {error}"
-    sink.emit("ended", step=sink.step, outcome=outcome, message=message)
+def run(config: RunConfig, folder: Path, attempt: int) -> int:
+    """Train, here or in several processes, and say in a last event how it ended."""
+    stop, processes = StopRequest(), config.launch.num_processes
+    sink = JsonlSink(folder, attempt)
+    if processes == 1:
+        end = to_its_end(lambda: train_here(config, folder, sink, stop))
+    else:
+        sink.close()
+        end = launch(folder, attempt, processes, stop)
+        # Opened anew, because the process that wrote may have been killed within a line.
+        sink = JsonlSink(folder, attempt)
+        sink.step = last_step(folder)
+    sink.emit("ended", step=sink.step, outcome=end.outcome, message=end.message)
     sink.close()
-    print(f"{outcome}: {message}", file=sys.stderr, flush=True)
-    return {"finished": os.EX_OK, "stopped": EXIT_STOPPED}.get(outcome, EXIT_FAILED)
+    print(f"{end.outcome}: {end.message}", file=sys.stderr, flush=True)
+    return end.exit_code
+
+
+def train_here(config: RunConfig, folder: Path, sink: JsonlSink, stop: StopRequest) -> str:
+    """Train in this process."""
+    from trainer.loop import train  # imports torch: late, so that a refused configuration answers at once
+
+    return train(config, folder, NarratingSink(sink), lambda: stop.requested)
 
 
 if __name__ == "__main__":

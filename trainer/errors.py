@@ -5,7 +5,8 @@
     |- DataError         a dataset, benchmark or one of its lines cannot be used
     |- ModelError        a base model or a checkpoint cannot be loaded or saved
     |- TrainingError     training cannot go on (a folder that another trainer holds, an engine that stopped)
-    |  `- NotFiniteError a tensor became NaN or infinite (carries its name)
+    |  |- NotFiniteError a tensor became NaN or infinite (carries its name)
+    |  `- PeerLostError  another process of the same run is gone
     `- StoreError        a run, the store, the queue or a service is not in the state that was asked for
 
 All of them survive pickling, so that they can cross a process boundary.
@@ -65,6 +66,10 @@ class NotFiniteError(TrainingError):
 
     def __str__(self) -> str:
         return f"{self.tensor} became {self.kind}"
+
+
+class PeerLostError(TrainingError):
+    """Another process of the same run is gone; its own words say why."""
 
 
 class StoreError(MtprlError):

@@ -4,7 +4,8 @@ The file is append-only and has one writer, the trainer; whoever is interested r
 store). Every event has `type`, `attempt`, `step`, `mini_batch` (-1 for values of a whole step) and `time` (seconds since the
 epoch). JSON has no NaN or infinity: such values stand as the strings "NaN", "Infinity" and "-Infinity".
 
-    attempt_started   pid, host, total_steps, resumed_from (step of the checkpoint, or null), threads, device, versions
+    attempt_started   pid, host, total_steps, resumed_from (step of the checkpoint, or null), processes, threads (of each process),
+                      device, versions
     stage             stage: loading | evaluating | rollout | update | checkpointing
     metrics           values: {name: number}
     completions       items: [{prompt_id, sample, problem, answer, completion, reward, advantage, correct, extracted, reason,

@@ -14,10 +14,13 @@ from pathlib import Path
 from trainer.alarms import not_finite
 from trainer.audit.audit import Audit
 from trainer.audit.held_out import sample_held_out
+from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
 from trainer.errors import NotFiniteError, TrainingError
 from trainer.evaluation.evaluate import evaluate
 from trainer.events import Sink
+from trainer.launch.world import check_same_parameters
+from trainer.models.log_probs import Acceptance, acceptance_of_all
 from trainer.rollout import dynamic
 from trainer.rollout.collect import Experience, Group, experience_of, sample_responses, verify
 from trainer.rollout.prompts import Prompt
@@ -55,7 +58,7 @@ def train(config: RunConfig, folder: Path, sink: Sink, should_stop: Callable[[],
                 run.seconds.clear()
                 experience, old = collect(run)
                 learn(run, experience, old)
-                last, stopping = run.step == config.steps, should_stop()
+                last, stopping = run.step == config.steps, run.world.any(should_stop())
                 if last or (evaluation_is_due(run) and not stopping):
                     evaluate_now(run)
                 if last or stopping or run.step % config.checkpoint.every == 0:
@@ -161,13 +164,16 @@ def _means(updates: list[Metrics]) -> Metrics:
 def draft_metrics(run: Training, experience: Experience) -> Metrics:
     """Draft acceptance of every depth before the update, on the responses of the step's first mini-batch (a sample is enough)."""
     metrics: Metrics = {}
-    sample = experience.sequences.rows(slice(len(experience.responses) // run.config.update.mini_batches))
+    first = experience.sequences.rows(slice(len(experience.responses) // run.config.update.mini_batches))
+    mine = first.rows(run.world.share(len(first.tokens)))
     with run.stage("acceptance"):
-        heads = run.joint.draft_acceptance(sample, run.config.rollout.temperature)
-    for k, acceptance in enumerate(heads, start=1):
+        heads = run.joint.draft_acceptance(mine, run.config.rollout.temperature) if len(mine.tokens) else []
+        of_all = run.world.gather([Acceptance(*(value.cpu() for value in head)) for head in heads])
+    for k, parts in enumerate(zip(*filter(None, of_all), strict=True), start=1):
         prefix = "mtp/" if k == 1 else f"mtp/depth_{k}/"
-        metrics[f"{prefix}acceptance_greedy"] = acceptance.greedy.item()
-        metrics[f"{prefix}acceptance_sampled"] = acceptance.sampled.item()
+        whole = acceptance_of_all(parts)
+        metrics[f"{prefix}acceptance_greedy"] = whole.greedy.item()
+        metrics[f"{prefix}acceptance_sampled"] = whole.sampled.item()
     return metrics
 
 
@@ -206,6 +212,14 @@ def save(run: Training) -> None:
     """Write a checkpoint, unless the parameters are not finite, and say whether it is the best so far where it was evaluated."""
     with run.stage("checkpointing"):
         check_parameters(run.joint)
-        saved = run.checkpoints.save(run.step, run.accuracy, run.joint, run.tokenizer, run.updater, run.parts)
+        check_same_parameters(run.joint, run.world)
+        run.checkpoints = run.world.from_main(partial(write_checkpoint, run))
+    saved = run.checkpoints.good[-1]
     rating = {} if run.accuracy is None else {"best": saved == run.checkpoints.best}
     run.sink.emit("checkpoint", step=run.step, path=str(saved.path.relative_to(run.folder)), **rating)
+
+
+def write_checkpoint(run: Training) -> Checkpoints:
+    """Write it, and give the checkpoints that there are then."""
+    run.checkpoints.save(run.step, run.accuracy, run.joint, run.tokenizer, run.updater, run.parts)
+    return run.checkpoints

@@ -25,14 +25,17 @@ from trainer.config import Optimizer as OptimizerConfig
 from trainer.config import RunConfig
 from trainer.config.continuing import check_continues
 from trainer.events import Sink
+from trainer.launch.device import accelerator_for
+from trainer.launch.world import World
 from trainer.models.joint import JointModel
 from trainer.models.storage import has_heads, load_joint, load_tokenizer
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.builtin import BuiltinEngine
+from trainer.rollout.divided import DividedEngine, DividedGrader
 from trainer.rollout.engine import Engine
 from trainer.rollout.prompts import Prompt, tokenize
 from trainer.seeds import derive
-from trainer.tasks import Grader, load
+from trainer.tasks import Grading, load
 from trainer.update.losses import trains_heads
 from trainer.update.phase import Updater
 
@@ -46,10 +49,12 @@ class Training:
     config: RunConfig
     folder: Path
     sink: Sink
-    grader: Grader
+    grader: Grading
     joint: JointModel
     tokenizer: PreTrainedTokenizerBase
     engine: Engine
+    world: World
+    """The processes that make the run; in each of them stands one of these."""
     updater: Updater
     prompts: list[Prompt]
     benchmarks: dict[str, list[Prompt]]
@@ -80,10 +85,11 @@ class Training:
             self.seconds[f"time/{name}_seconds"] += time.perf_counter() - start
 
 
-def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Training:
+def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Training:
     """Load data, model, heads and optimiser, from the newest checkpoint where there is one."""
-    accelerator = Accelerator()
-    checkpoints = Checkpoints(folder, config)
+    accelerator = accelerator_for(config)
+    world = World(accelerator)
+    checkpoints = world.from_main(lambda: Checkpoints(folder, config))
     resumed = checkpoints.newest
     step = resumed.step if resumed else 0
     if resumed:
@@ -115,7 +121,9 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Trai
     joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
     joint.mtp.requires_grad_(trains_heads(config))
     optimizer = AdamW(_decayed(joint, config.optimizer), lr=config.optimizer.lr, betas=config.optimizer.betas)
-    model, optimizer = accelerator.prepare(joint, optimizer)
+    # Without DistributedDataParallel, which takes a step for one backward pass: docs/decisions/processes.md.
+    model = accelerator.prepare_model(joint, evaluation_mode=True)
+    optimizer = accelerator.prepare_optimizer(optimizer)
     tracker = CoefficientTracker(config.regime, config.model.mtp_depths)
     updater = Updater(config, model, optimizer, tracker, accelerator)
     watch = Watch(config)
@@ -126,10 +134,11 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grader) -> Trai
         config=config,
         folder=folder,
         sink=sink,
-        grader=grader,
+        grader=DividedGrader(grader, world),
         joint=joint,
         tokenizer=tokenizer,
-        engine=BuiltinEngine(joint.trunk, tokenizer.eos_token_id),
+        engine=DividedEngine(BuiltinEngine(joint.trunk, tokenizer.eos_token_id), world),
+        world=world,
         updater=updater,
         prompts=training.kept,
         benchmarks={name: prompts.kept for name, prompts in benchmarks.items()},
@@ -168,12 +177,15 @@ def _decayed(joint: JointModel, settings: OptimizerConfig) -> list[dict[str, obj
 
 
 def _about(config: RunConfig, accelerator: Accelerator, resumed: StoredCheckpoint | None) -> dict[str, Any]:
+    processes = accelerator.num_processes
+    device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
     return {
-        "pid": os.getpid(),
+        "pid": os.getpid() if processes == 1 else os.getppid(),
         "host": platform.node(),
         "total_steps": config.steps,
         "resumed_from": resumed.step if resumed else None,
+        "processes": processes,
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if accelerator.device.type == "cuda" else str(accelerator.device),
+        "device": device if processes == 1 else f"{processes} x {device}",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }

@@ -21,7 +21,7 @@ from trainer.objectives.regimes import cross_entropy
 from trainer.rollout.collect import Experience
 from trainer.update.exact import dot, shared_gradients
 from trainer.update.losses import Losses
-from trainer.update.measure import Metrics, References, ReferenceSums, add_sums
+from trainer.update.measure import Metrics, References
 from trainer.update.minibatch import MiniBatch, OldLogProbs
 from trainer.update.phase import Updater
 
@@ -53,7 +53,7 @@ class Audit:
         batch = self._updater.mini_batch(self._experience, self._old, self._updater.config.update.mini_batches - 1)
         middle = len(batch.advantages) // self._experience.samples // 2 * self._experience.samples
         halves = self._half(batch.rows(slice(None, middle))), self._half(batch.rows(slice(middle, None)))
-        proxies = self._proxies(batch)
+        proxies = self._updater.calibration(batch, ("all",))
         for k in range(self._depths):
             prefix = _prefix(k)
             policy, ce = (products(*halves, index) for index in (k + 1, self._depths + k + 1))
@@ -92,8 +92,9 @@ class Audit:
 
     def _half(self, batch: MiniBatch) -> HalfGradients:
         """The gradients of the policy loss, of each depth's policy form and of its cross-entropy."""
-        pieces = batch.pieces(self._updater.config.update.micro_batch_sequences)
-        shares = shared_gradients(self._updater.model, self._updater.joint, pieces, self._temperature, self._terms)
+        updater, temperature = self._updater, self._updater.config.rollout.temperature
+        pieces = updater.pieces(batch)
+        shares = shared_gradients(updater.model, updater.joint, pieces, temperature, self._terms, updater.world)
         sums = [batch.weights.sum(), *batch.depth_weights.sum((1, 2)), *batch.depth_token_weights.sum((1, 2))]
         weights = [weight.item() for weight in sums]
         return HalfGradients([share / weight for share, weight in zip(shares, weights, strict=True)], weights)
@@ -101,15 +102,6 @@ class Audit:
     def _terms(self, batch: MiniBatch, predictions: Predictions) -> list[Tensor]:
         depths = batch.depths(predictions.mtp_log_probs["trunk"])
         return [*self._losses.exact_terms(batch, predictions), *(cross_entropy(depth) for depth in depths)]
-
-    @torch.no_grad()
-    def _proxies(self, batch: MiniBatch) -> ReferenceSums:
-        sums: ReferenceSums | None = None
-        for piece in batch.pieces(self._updater.config.update.micro_batch_sequences):
-            predictions = self._updater.model(piece.sequences, self._temperature, ("all",))
-            sums = add_sums(sums, self._references.measure(piece, predictions))
-        assert sums is not None
-        return sums
 
     @torch.no_grad()
     def _old_log_probs(self) -> OldLogProbs:
@@ -134,10 +126,6 @@ class Audit:
 
     def _coefficient(self, sums: Sums, estimator: str = "ratio_of_sums") -> float:
         return float(sums.coefficient(estimator, self._references.lambda_plus, self._references.eps))
-
-    @property
-    def _temperature(self) -> float:
-        return self._updater.config.rollout.temperature
 
 
 def _of_both_forms(measured: Products) -> Metrics:

@@ -46,8 +46,9 @@ class HeldOut:
 
     @torch.no_grad()
     def _log_probs(self, joint: JointModel) -> torch.Tensor:
-        size = self._updater.config.update.micro_batch_sequences or len(self._advantages)
-        starts = range(0, len(self._advantages), size)
-        pieces = (self._sequences.rows(slice(start, start + size)) for start in starts)
-        temperature = self._updater.config.rollout.temperature
-        return torch.cat([joint(piece, temperature).log_probs.double() for piece in pieces])
+        updater = self._updater
+        log_probs = torch.zeros(self._sequences.mask.shape, dtype=torch.float64, device=self._sequences.mask.device)
+        for rows in updater.rows_of_pieces(slice(0, len(log_probs))):
+            log_probs[rows] = joint(self._sequences.rows(rows), updater.config.rollout.temperature).log_probs.double()
+        updater.world.add_up([log_probs])  # what belongs to other processes is 0 here
+        return log_probs

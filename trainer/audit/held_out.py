@@ -13,7 +13,7 @@ from trainer.rollout.collect import Experience, experience_of, verify
 from trainer.rollout.engine import Engine, Sampling
 from trainer.rollout.prompts import Prompt
 from trainer.seeds import derive
-from trainer.tasks import Grader
+from trainer.tasks import Grading
 
 
 def check_enough(prompts: Sequence[Prompt], config: RunConfig) -> None:
@@ -37,7 +37,7 @@ def sample_held_out(
     step: int,
     engine: Engine,
     tokenizer: PreTrainedTokenizerBase,
-    grader: Grader,
+    grader: Grading,
     device: torch.device,
 ) -> Experience:
     """Groups of responses to `audit.prompts` other prompts than those used, drawn for this step from a stream of their own."""

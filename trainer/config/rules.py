@@ -21,7 +21,6 @@ def problems(config: RunConfig) -> list[Problem]:
         *_reward_problems(config),
         *_benchmark_problems(config),
         *_audit_problems(config),
-        *_launch_problems(config),
     ]
 
 
@@ -145,11 +144,4 @@ def _audit_problems(config: RunConfig) -> list[Problem]:
                 "a mini-batch of 1 prompt has no two halves to compare; lower update.mini_batches or leave the audit out",
             )
         ]
-    return []
-
-
-def _launch_problems(config: RunConfig) -> list[Problem]:
-    processes = config.launch.num_processes
-    if processes > 1:
-        return [Problem("launch.num_processes", f"{processes} is refused: a run trains on one device for now; use 1")]
     return []

@@ -10,7 +10,7 @@ from trainer.config import Evaluation
 from trainer.rollout.collect import decode
 from trainer.rollout.engine import Engine, Sampling
 from trainer.rollout.prompts import Prompt
-from trainer.tasks import Grader
+from trainer.tasks import Grading
 
 
 class BenchmarkResult(NamedTuple):
@@ -49,15 +49,17 @@ def evaluate(
     max_tokens: int,
     engine: Engine,
     tokenizer: PreTrainedTokenizerBase,
-    grader: Grader,
+    grader: Grading,
     seed: int,
 ) -> BenchmarkResult:
     """Sample `settings.samples` responses to every prompt and grade them."""
     sampling = Sampling(settings.samples, max_tokens, settings.temperature, settings.top_p, seed)
-    outcomes = {}
     groups = engine.generate([prompt.tokens for prompt in prompts], sampling)
-    for prompt, responses in zip(prompts, groups, strict=True):
-        completions = decode(tokenizer, responses)
-        grades = grader.grade_many([(completion, prompt.item) for completion in completions])
-        outcomes[prompt.item.id] = [int(grade.correct) for grade in grades]
+    completions = decode(tokenizer, [response for responses in groups for response in responses])
+    golds = [prompt.item for prompt in prompts for _ in range(settings.samples)]
+    right = [int(grade.correct) for grade in grader.grade_many(list(zip(completions, golds, strict=True)))]
+    starts = range(0, len(right), settings.samples)
+    outcomes = {
+        prompt.item.id: right[start : start + settings.samples] for prompt, start in zip(prompts, starts, strict=True)
+    }
     return BenchmarkResult(name, settings.samples, outcomes)

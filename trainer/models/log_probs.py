@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -63,6 +64,8 @@ class Acceptance(NamedTuple):
     """Share of positions where both heads have the same most likely token: acceptance under greedy decoding."""
     sampled: Tensor
     """Mean of sum_x min(p(x), q(x)): acceptance of a sampled draft under exact rejection sampling (arXiv 2211.17192, corollary 3.6)."""
+    positions: Tensor
+    """How many positions these are means over."""
 
 
 @torch.no_grad()
@@ -84,4 +87,16 @@ def acceptance(
         main, mtp = (functional.linear(hidden, lm_head).float() / temperature for hidden in states)
         greedy.append(main.argmax(dim=-1) == mtp.argmax(dim=-1))
         sampled.append(torch.minimum(main.softmax(dim=-1), mtp.softmax(dim=-1)).sum(dim=-1))
-    return Acceptance(torch.cat(greedy).float().mean(), torch.cat(sampled).mean())
+    positions = torch.tensor(len(main_hidden))
+    return Acceptance(torch.cat(greedy).float().mean(), torch.cat(sampled).mean(), positions)
+
+
+def acceptance_of_all(parts: Sequence[Acceptance]) -> Acceptance:
+    """The acceptance over the positions of several parts; NaN where none has any."""
+    having = [part for part in parts if part.positions]
+    positions = sum((part.positions for part in having), torch.tensor(0))
+    greedy, sampled = (
+        sum((mean * part.positions for mean, part in zip(means, having, strict=True)), torch.tensor(0.0)) / positions
+        for means in ([part.greedy for part in having], [part.sampled for part in having])
+    )
+    return Acceptance(greedy, sampled, positions)

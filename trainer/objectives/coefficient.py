@@ -40,6 +40,10 @@ class Sums(NamedTuple):
         """The sums over both sets of tokens."""
         return Sums(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
+    def cpu(self) -> Sums:
+        """The same, on the CPU."""
+        return Sums(*(part.cpu() for part in self))
+
     def coefficient(self, estimator: str, lambda_plus: float, eps: float) -> Tensor:
         """lambda_t; 0 where no token counts."""
         if estimator == "ratio_of_sums":

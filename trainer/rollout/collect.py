@@ -16,7 +16,7 @@ from trainer.objectives import group_advantages, overlong_penalty
 from trainer.rollout.engine import Engine, Response, Sampling
 from trainer.rollout.prompts import Prompt
 from trainer.seeds import derive
-from trainer.tasks import Grade, Grader
+from trainer.tasks import Grade, Grading
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def verify(
     prompts: Sequence[Prompt],
     responses: Sequence[Response],
     tokenizer: PreTrainedTokenizerBase,
-    grader: Grader,
+    grader: Grading,
     config: RunConfig,
 ) -> list[Group]:
     """Grade the responses and put those to one prompt together."""

@@ -8,7 +8,7 @@ The rule for finding the final answer and the rule for comparing it stand in `tr
 This package imports no torch.
 """
 
-from trainer.tasks.grading import Grade, Grader, grade
+from trainer.tasks.grading import Grade, Grader, Grading, grade
 from trainer.tasks.items import LONGEST_ID, Item, check, load
 
-__all__ = ["LONGEST_ID", "Grade", "Grader", "Item", "check", "grade", "load"]
+__all__ = ["LONGEST_ID", "Grade", "Grader", "Grading", "Item", "check", "grade", "load"]

@@ -16,11 +16,11 @@ import sys
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from trainer.errors import TrainingError
+from trainer.launch.child import python_path
 from trainer.tasks import answers
 from trainer.tasks.items import Item, Scorer
 from trainer.tasks.symbolic import MathScorer
@@ -39,6 +39,13 @@ class Grade(NamedTuple):
     correct: bool
     extracted: str | None
     reason: str
+
+
+class Grading(Protocol):
+    """Whatever grades completions."""
+
+    def grade_many(self, pairs: Sequence[tuple[str, str | Item]]) -> list[Grade]:
+        """The grades of (completion, gold) pairs, in order."""
 
 
 class Grader:
@@ -149,14 +156,12 @@ class _Worker:
     def __init__(self, limit_s: float):
         self.limit_s = limit_s
         self._connection, theirs = multiprocessing.Pipe()
-        # It must find what this process finds, this package first, and nothing that happens to lie in the current folder.
-        path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
         assert isinstance(theirs, Connection)
         with theirs:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "trainer.tasks.worker", str(theirs.fileno()), str(limit_s)],
-                    env={**os.environ, "PYTHONPATH": path},
+                    env={**os.environ, "PYTHONPATH": python_path()},
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                 )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from trainer.launch.world import World
 from trainer.models.joint import JointModel, Predictions
 from trainer.objectives.coefficient import Sums
 from trainer.update.minibatch import MiniBatch
@@ -22,16 +23,17 @@ Terms = Callable[[MiniBatch, Predictions], Sequence[Tensor]]
 
 
 def shared_gradients(
-    model: nn.Module, joint: JointModel, pieces: Iterable[MiniBatch], temperature: float, terms: Terms
+    model: nn.Module, joint: JointModel, pieces: Iterable[MiniBatch], temperature: float, terms: Terms, world: World
 ) -> list[Tensor]:
-    """The gradient of each term, summed over the pieces.
+    """The gradient of each term, summed over the pieces of all processes.
 
     Args:
         model: the joint model as it is called in training.
         joint: the same model, unwrapped.
-        pieces: micro-batches of one mini-batch, or of a part of it.
+        pieces: this process's micro-batches of one mini-batch, or of a part of it.
         temperature: what the logits are divided by.
         terms: the losses, given a piece and the model's predictions for it (reach "trunk").
+        world: the processes that the pieces are divided among.
 
     Returns:
         One [P] vector per term; P counts the shared parameters.
@@ -42,6 +44,11 @@ def shared_gradients(
         values = terms(piece, model(piece.sequences, temperature, ("trunk",)))
         gradients = [_flat(value, shared, keep_graph=index + 1 < len(values)) for index, value in enumerate(values)]
         totals = [total + more for total, more in zip(totals, gradients, strict=True)] if totals else gradients
+    count = max(world.gather(len(totals)))
+    if not totals:  # another process has all the pieces
+        nothing = torch.cat([torch.zeros_like(parameter).flatten() for parameter in shared])
+        totals = [nothing.clone() for _ in range(count)]
+    world.add_up(totals)
     return totals
 
 

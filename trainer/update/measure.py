@@ -33,12 +33,12 @@ class References:
         """The reference whose c_hat and v2_hat are logged, and that the regime uses."""
 
     def measure(self, batch: MiniBatch, predictions: Predictions) -> ReferenceSums:
-        """The sums of a mini-batch, or of a micro-batch cut from it."""
+        """The sums of a mini-batch, or of a micro-batch cut from it, on the CPU."""
         d_rl = predictions.log_probs - batch.old.main
         before = {"main": [batch.old.main] * len(predictions.mtp), "own": list(batch.old.mtp)}
         return {
             reference: [
-                calibration_sums(d_rl, now - start, mask, self.eps)
+                calibration_sums(d_rl, now - start, mask, self.eps).cpu()
                 for now, start, mask in zip(predictions.mtp, starts, batch.depth_masks, strict=True)
             ]
             for reference, starts in before.items()
@@ -73,14 +73,21 @@ class References:
         return metrics
 
 
-def add_sums(total: ReferenceSums | None, more: ReferenceSums) -> ReferenceSums:
-    """Sums of one micro-batch added to those of the ones before."""
-    if total is None:
-        return more
-    return {
-        name: [mine.plus(theirs) for mine, theirs in zip(depths, more[name], strict=True)]
-        for name, depths in total.items()
-    }
+def total_sums(parts: Sequence[ReferenceSums]) -> ReferenceSums:
+    """The sums over several pieces of a mini-batch; at least one."""
+    total = parts[0]
+    for more in parts[1:]:
+        total = {
+            name: [mine.plus(theirs) for mine, theirs in zip(depths, more[name], strict=True)]
+            for name, depths in total.items()
+        }
+    return total
+
+
+def add_metrics(parts: Sequence[Metrics]) -> Metrics:
+    """Shares of several parts of a mini-batch added up; a part without sequences has none."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
 
 def share(losses: Losses, batch: MiniBatch, predictions: Predictions, parts: LossParts) -> Metrics:

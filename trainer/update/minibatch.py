@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -56,12 +55,6 @@ class MiniBatch(NamedTuple):
             depth_token_weights=_stacked(token_mean, masks),
             tokens=int(sequences.mask.sum()),
         )
-
-    def pieces(self, size: int | None) -> Iterator[MiniBatch]:
-        """Micro-batches of at most `size` sequences; None: the whole."""
-        count = len(self.advantages)
-        for start in range(0, count, size or count):
-            yield self.rows(slice(start, start + (size or count)))
 
     def rows(self, rows: slice) -> MiniBatch:
         """Some of the sequences, with the weights that they have in the whole."""

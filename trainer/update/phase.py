@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +13,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from trainer.config import RunConfig
-from trainer.models.joint import JointModel, Reach, Sequences
+from trainer.launch.world import World
+from trainer.models.joint import JointModel, Predictions, Reach, Sequences
 from trainer.objectives.algorithms import ALGORITHMS
 from trainer.objectives.coefficient import Sums
 from trainer.objectives.tracker import CoefficientTracker
@@ -20,12 +22,34 @@ from trainer.rollout.collect import Experience
 from trainer.update.exact import exact_sums, shared_gradients
 from trainer.update.finite import check_gradients, check_losses
 from trainer.update.losses import Losses, reaches
-from trainer.update.measure import Metrics, References, ReferenceSums, add_sums, share
+from trainer.update.measure import Metrics, References, ReferenceSums, add_metrics, share, total_sums
 from trainer.update.minibatch import MiniBatch, OldLogProbs
 
 
+class _Measured(NamedTuple):
+    """What one process measured of its share of a mini-batch."""
+
+    metrics: Metrics
+    sums: list[ReferenceSums]
+    """Per piece."""
+    used: list[Tensor]
+    """[K] lambda of each piece."""
+
+
+class _Ahead(NamedTuple):
+    """What is known of a mini-batch before its losses are formed."""
+
+    coefficients: Tensor | None
+    """[K] lambda; None: every piece's own forward pass gives it."""
+    predictions: Sequence[Predictions] = ()
+    """Of every piece, with gradient; empty: they are still to be made."""
+
+
 class Updater:
-    """Model, optimiser, learning-rate schedule and coefficient: what lives across phases."""
+    """Model, optimiser, learning-rate schedule and coefficient: what lives across phases.
+
+    Each process has its share of every mini-batch's sequences; gradients and measurements are those of the whole.
+    """
 
     def __init__(
         self,
@@ -40,6 +64,7 @@ class Updater:
         self.optimizer = optimizer
         self.tracker = tracker
         self.accelerator = accelerator
+        self.world = World(accelerator)
         self.updates = 0
         """Optimiser steps made so far."""
         self.joint: JointModel = accelerator.unwrap_model(model)
@@ -57,14 +82,36 @@ class Updater:
             sequences: what the phase trains on.
             mtp: the MTP forward pass to make; None: the one that the regime trains with, which is none in regime off.
         """
-        outputs = []
-        for rows in self._mini_batches(len(sequences.tokens)):
-            size = self.config.update.micro_batch_sequences or rows.stop - rows.start
-            for start in range(rows.start, rows.stop, size):
-                piece = sequences.rows(slice(start, min(start + size, rows.stop)))
-                outputs.append(self.model(piece, self._temperature, self._reaches[:1] if mtp is None else mtp))
-        main = torch.cat([output.log_probs for output in outputs])
-        return OldLogProbs(main, torch.cat([output.mtp for output in outputs], dim=1))
+        mtp = self._reaches[:1] if mtp is None else mtp
+        main = torch.zeros(sequences.mask.shape, device=sequences.mask.device)
+        heads = main.new_zeros(self.joint.depths if mtp else 0, *main.shape)
+        for rows in self._mini_batches(len(main)):
+            for piece in self.rows_of_pieces(rows):
+                predictions = self.model(sequences.rows(piece), self._temperature, mtp)
+                main[piece], heads[:, piece] = predictions.log_probs, predictions.mtp
+        self.world.add_up([main, heads])  # what belongs to the others is 0 here
+        return OldLogProbs(main, heads)
+
+    def pieces(self, batch: MiniBatch) -> list[MiniBatch]:
+        """This process's share of a mini-batch, or of a part of it, in the pieces of its forward passes; none where there are too few sequences."""
+        return [batch.rows(rows) for rows in self.rows_of_pieces(slice(0, len(batch.advantages)))]
+
+    def rows_of_pieces(self, rows: slice) -> Iterator[slice]:
+        """The same in row numbers, for a stretch of rows that is divided among the processes."""
+        mine = self.world.share(rows.stop - rows.start)
+        size = self.config.update.micro_batch_sequences or max(mine.stop - mine.start, 1)
+        stop = rows.start + mine.stop
+        return (slice(start, min(start + size, stop)) for start in range(rows.start + mine.start, stop, size))
+
+    @torch.no_grad()
+    def calibration(self, batch: MiniBatch, mtp: tuple[Reach, ...]) -> ReferenceSums:
+        """The calibration sums of a whole mini-batch, at the price of a forward pass."""
+        predictions = (self.model(piece.sequences, self._temperature, mtp) for piece in self.pieces(batch))
+        return self._of_all(map(self._references.measure, self.pieces(batch), predictions))
+
+    def _of_all(self, sums: Iterable[ReferenceSums]) -> ReferenceSums:
+        """The sum over the pieces of all processes."""
+        return total_sums([one for part in self.world.gather(list(sums)) for one in part])
 
     def run(self, experience: Experience, old: OldLogProbs) -> Iterator[Metrics]:
         """Make every optimiser step of the phase, yielding each one's metrics.
@@ -97,59 +144,75 @@ class Updater:
         Raises:
             NotFiniteError: a log-prob, a loss or a gradient is not finite; the parameters are those before the step.
         """
-        pieces = list(batch.pieces(self.config.update.micro_batch_sequences))
+        pieces = self.pieces(batch)
         exact = self._exact_sums(pieces) if self.tracker.needs_exact else None
         if exact is not None:
             self.tracker.take_exact(exact)
-        coefficients = self._coefficients_ahead(pieces, first_of_phase)
+        ahead = self._ahead(batch, pieces, first_of_phase)
+        with self.world.together():
+            mine = self._accumulate(pieces, ahead, first_of_phase)
+        of_all = self.world.gather(mine)
+        sums = total_sums([one for part in of_all for one in part.sums])
+        metrics = add_metrics([part.metrics for part in of_all])
+        # Where every micro-batch has its own coefficient, their mean is what is logged.
+        used = torch.stack([one for part in of_all for one in part.used])
+        logged = used.mean(dim=0).tolist() if self.tracker.has_coefficient else None
+        self.tracker.observe(sums[self._references.used], first_of_phase=first_of_phase)
+        measured = self._references.metrics(sums, exact, logged)
+        return {**metrics, **measured, **self._optimise()}
+
+    def _accumulate(self, pieces: list[MiniBatch], ahead: _Ahead, first_of_phase: bool) -> _Measured:
+        """Add this process's part of the gradients to `.grad`, piece by piece."""
         metrics: Metrics = defaultdict(float)
-        sums: ReferenceSums | None = None
-        used = []
-        for piece in pieces:
-            predictions = self.model(piece.sequences, self._temperature, self._reaches)
-            measured_sums = self._references.measure(piece, predictions)
-            sums = add_sums(sums, measured_sums)
-            lambdas = coefficients
+        sums, used = [], []
+        for index, piece in enumerate(pieces):
+            predictions = ahead.predictions[index] if ahead.predictions else self._predict(piece)
+            measured = self._references.measure(piece, predictions)
+            lambdas = ahead.coefficients
             if lambdas is None:
-                lambdas = self.tracker.coefficients(measured_sums[self._references.used], first_of_phase=first_of_phase)
-            used.append(lambdas)
+                lambdas = self.tracker.coefficients(measured[self._references.used], first_of_phase=first_of_phase)
             parts = self._losses(piece, predictions, lambdas)
             self.accelerator.backward(parts.total)
             shares = share(self._losses, piece, predictions, parts)
             check_losses(shares.values(), self.joint, predictions, parts)
             for name, value in shares.items():
                 metrics[name] += value
-        assert sums is not None
-        # Where every micro-batch has its own coefficient, their mean is what is logged.
-        logged = torch.stack(used).mean(dim=0).tolist() if self.tracker.has_coefficient else None
-        self.tracker.observe(sums[self._references.used], first_of_phase=first_of_phase)
-        measured = self._references.metrics(sums, exact, logged)
-        return {**metrics, **measured, **self._optimise()}
+            sums.append(measured)
+            used.append(lambdas)
+        return _Measured(dict(metrics), sums, used)
+
+    def _predict(self, piece: MiniBatch) -> Predictions:
+        return self.model(piece.sequences, self._temperature, self._reaches)
 
     def _exact_sums(self, pieces: list[MiniBatch]) -> list[Sums]:
         """c and v2 per depth from the gradients of a whole mini-batch."""
-        rl, *mtp = shared_gradients(self.model, self.joint, pieces, self._temperature, self._losses.exact_terms)
+        rl, *mtp = shared_gradients(
+            self.model, self.joint, pieces, self._temperature, self._losses.exact_terms, self.world
+        )
         return [exact_sums(rl, depth) for depth in mtp]
 
-    def _coefficients_ahead(self, pieces: list[MiniBatch], first_of_phase: bool) -> Tensor | None:
-        """lambda [K] where it is known before the update's forward passes; None: each piece's own pass gives it.
+    def _ahead(self, batch: MiniBatch, pieces: list[MiniBatch], first_of_phase: bool) -> _Ahead:
+        """lambda where it is known before the losses are formed.
 
-        The sums of a whole mini-batch that is cut into several pieces cost one forward pass more, without gradients.
+        The sums of a whole mini-batch need a forward pass over all of it. Where no process has more than one piece, that pass is the
+        update's own; else it is one more, without gradients.
         """
-        whole = self.tracker.needs_sums_before_backward
-        if self.tracker.per_micro_batch or (whole and len(pieces) == 1):
-            return None
-        sums: ReferenceSums | None = None
-        if whole and not first_of_phase:
-            for piece in pieces:
-                with torch.no_grad():
-                    predictions = self.model(piece.sequences, self._temperature, self._reaches[:1])
-                sums = add_sums(sums, self._references.measure(piece, predictions))
-        used = None if sums is None else sums[self._references.used]
-        return self.tracker.coefficients(used, first_of_phase=first_of_phase)
+        if self.tracker.per_micro_batch:
+            return _Ahead(None)
+        if first_of_phase or not self.tracker.needs_sums_before_backward:
+            return _Ahead(self.tracker.coefficients(None, first_of_phase=first_of_phase))
+        most = self.world.most(len(batch.advantages))
+        predictions: list[Predictions] = []
+        if most <= (self.config.update.micro_batch_sequences or most):
+            predictions = [self._predict(piece) for piece in pieces]
+            sums = self._of_all(map(self._references.measure, pieces, predictions))
+        else:
+            sums = self.calibration(batch, self._reaches[:1])
+        return _Ahead(self.tracker.coefficients(sums[self._references.used], first_of_phase=False), predictions)
 
     def _optimise(self) -> Metrics:
         """Clip trunk and heads each by itself, step, and say how large the gradients were."""
+        self._add_up_gradients()
         norms = {}
         for name, part in (("trunk", self.joint.trunk), ("head", self.joint.mtp)):
             parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
@@ -166,6 +229,23 @@ class Updater:
         self.optimizer.zero_grad()
         self.updates += 1
         return {**norms, "optim/lr": lr}
+
+    def _add_up_gradients(self) -> None:
+        """The gradients of the whole mini-batch in every process."""
+        if self.world.size == 1:
+            return
+        parameters = [parameter for parameter in self.joint.parameters() if parameter.requires_grad]
+        device = self.accelerator.device
+        having = torch.tensor(
+            [parameter.grad is not None for parameter in parameters], dtype=torch.int32, device=device
+        )
+        self.world.add_up([having])
+        # One that has no gradient anywhere stays without, for the optimiser leaves it alone.
+        reached = [parameter for parameter, count in zip(parameters, having.tolist(), strict=True) if count]
+        for parameter in reached:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.world.add_up([parameter.grad for parameter in reached if parameter.grad is not None])
 
 
 def warm_up(lr: float, warmup_steps: int, updates: int) -> float:

@@ -29,13 +29,13 @@ REGIMES = {
 class Phase:
     """One update phase on a copy of a model."""
 
-    def __init__(self, joint, config):
-        self.joint = copy.deepcopy(joint)
+    def __init__(self, joint, config, device="cpu"):
+        self.joint = copy.deepcopy(joint).to(device)
         self.joint.mtp.requires_grad_(trains_heads(config))
         trained = [parameter for parameter in self.joint.parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD(trained, lr=1.0)  # Adam would hide the size of a gradient
         tracker = CoefficientTracker(config.regime, self.joint.depths)
-        self.updater = Updater(config, self.joint, optimizer, tracker, Accelerator(cpu=True))
+        self.updater = Updater(config, self.joint, optimizer, tracker, Accelerator(cpu=device == "cpu"))
 
     def run(self, experience):
         return list(self.updater.run(experience, self.updater.old_log_probs(experience.sequences)))

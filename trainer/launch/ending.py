@@ -1,0 +1,63 @@
+"""How a training is asked to stop, and how it ended: in words, and as the program's exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Literal, NamedTuple
+
+from trainer.errors import MtprlError, PeerLostError
+
+INTERRUPTED = "interrupted; training can continue from the last checkpoint"
+
+
+class End(NamedTuple):
+    """How a training ended."""
+
+    outcome: Literal["finished", "stopped", "failed"]
+    message: str
+    is_consequence: bool = False
+    """Whether it failed only because another process was gone."""
+
+    @property
+    def exit_code(self) -> int:
+        """The program's: 0 finished, 3 stopped, 1 failed."""
+        return {"finished": os.EX_OK, "stopped": 3}.get(self.outcome, 1)
+
+
+class StopRequest:
+    """Set by SIGTERM or SIGINT. A second SIGINT ends the program at once."""
+
+    def __init__(self, *, is_announced: bool = True) -> None:
+        self.requested = False
+        self._is_announced = is_announced
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+        if self._is_announced:
+            print("Stopping after this step; a checkpoint is saved first.", file=sys.stderr, flush=True)
+
+
+def to_its_end(train: Callable[[], str]) -> End:
+    """Call `train`, which returns "finished" or "stopped", and say how it ended, whatever happens."""
+    try:
+        if train() == "finished":
+            return End("finished", "all steps done")
+        return End("stopped", "asked to stop; a checkpoint was saved")
+    except MtprlError as error:
+        return End("failed", str(error), isinstance(error, PeerLostError))
+    except MemoryError:
+        return End("failed", "out of memory; lower update.micro_batch_sequences or rollout.prompts_per_step")
+    except KeyboardInterrupt:
+        return End("stopped", INTERRUPTED)
+    except Exception as error:  # whatever it is, the run must end with a reason; the log has the whole story
+        traceback.print_exc()
+        return End("failed", f"{type(error).__name__}: {error}")

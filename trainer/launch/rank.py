@@ -1,0 +1,61 @@
+"""One process of a run in several, started by `trainer.launch.launcher`:
+
+python -P -m trainer.launch.rank FOLDER ATTEMPT MEETING_POINT CONNECTION
+
+with RANK, LOCAL_RANK and WORLD_SIZE in its environment. Rank 0 writes events and checkpoints, the others nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from trainer.config import load
+from trainer.events import JsonlSink, NullSink, Sink
+from trainer.launch.ending import StopRequest, to_its_end
+from trainer.narration import NarratingSink
+
+
+def main() -> None:
+    """Train as one of several processes, and tell the launcher how it ended."""
+    folder, attempt, meeting_point, connection = sys.argv[1:]
+    launcher = Connection(int(connection))
+    threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
+    stop = StopRequest(is_announced=False)
+    end = to_its_end(lambda: train(Path(folder), int(attempt), Path(meeting_point), stop))
+    launcher.send((end, time.monotonic()))
+    sys.stderr.flush()
+    # Not by way of the interpreter's end: the backends' threads may wait there for processes that are gone.
+    os._exit(end.exit_code)
+
+
+def train(folder: Path, attempt: int, meeting_point: Path, stop: StopRequest) -> str:
+    """This process's part of the training."""
+    from trainer.launch.device import join  # imports torch: late, so that a stop is heeded from the start
+    from trainer.loop import train
+
+    config = load(folder / "config.yaml")
+    join(config, meeting_point)
+    sink: Sink = NullSink()
+    if os.environ["RANK"] == "0":
+        sink = NarratingSink(JsonlSink(folder, attempt))
+    try:
+        return train(config, folder, sink, lambda: stop.requested)
+    finally:
+        sink.close()
+
+
+def _end_with(launcher: Connection) -> None:
+    """Wait for the launcher to go, which never says anything, and go with it: nobody would be there to end this process."""
+    try:
+        launcher.recv()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
