@@ -126,8 +126,12 @@ def test_model_regime_and_data_are_enough():
             "data.template: 'Solve it.' has no {problem} in it; add it where the problem belongs",
         ),
         (
-            {"launch": {"num_processes": 2}},
-            "launch.num_processes: 2 is refused: a run trains on one device for now; use 1",
+            {
+                "launch": {"num_processes": 5},
+                "rollout": {"prompts_per_step": 4, "samples_per_prompt": 2},
+                "update": {"mini_batches": 2},
+            },
+            "launch.num_processes: 5 is more than the 4 sequences of a mini-batch, so that some would have nothing to do; use at most 4",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.__main__ import EXIT_FAILED, main, only_writer
+from trainer.__main__ import main, only_writer
 from trainer.config import RunConfig, dump, parse
 from trainer.errors import DataError, ModelError, NotFiniteError, TrainingError
 from trainer.events import MemorySink, parse_lines
@@ -348,7 +348,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_in_words(config, tmp
     else:
         output.write_text("a file")
     monkeypatch.setattr("sys.argv", ["trainer", str(tmp_path / "given.yaml"), "--output", str(output)])
-    assert main() == EXIT_FAILED
+    assert main() == 1
     assert capsys.readouterr().err.startswith(f"{output / blocked}: cannot be written (")
 
 

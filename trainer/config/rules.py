@@ -21,6 +21,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_reward_problems(config),
         *_benchmark_problems(config),
         *_audit_problems(config),
+        *_launch_problems(config),
     ]
 
 
@@ -142,6 +143,20 @@ def _audit_problems(config: RunConfig) -> list[Problem]:
             Problem(
                 "audit.every",
                 "a mini-batch of 1 prompt has no two halves to compare; lower update.mini_batches or leave the audit out",
+            )
+        ]
+    return []
+
+
+def _launch_problems(config: RunConfig) -> list[Problem]:
+    processes = config.launch.num_processes
+    sequences = config.rollout.prompts_per_step // config.update.mini_batches * config.rollout.samples_per_prompt
+    if 0 < sequences < processes:
+        return [
+            Problem(
+                "launch.num_processes",
+                f"{processes} is more than the {sequences} sequences of a mini-batch, so that some would have nothing to do; use at most "
+                f"{sequences}",
             )
         ]
     return []

@@ -214,7 +214,8 @@ class Launch(Section):
     """How the run is queued and started. None of it changes what a step is, so that all of it may change when the run goes on later."""
 
     num_processes: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Devices to train on, one process each. The run waits until one worker has as many free."""
+    """Devices to train on, one process each: they divide every step's prompts and sequences among themselves and make the same
+    update as one would, but for rounding. The run waits until one worker has as many free."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Of the runs that wait, the one with the highest priority is next; among equals, the one that came first."""
     max_hours: Annotated[Finite, Field(gt=0)] | None = None

@@ -14,14 +14,14 @@ import pytest
 
 from trainer.config import RunConfig, dump, parse
 from trainer.errors import TrainingError
-from trainer.events import MemorySink, parse_lines
+from trainer.events import MemorySink, decode_number, parse_lines
 from trainer.launch.device import accelerator_for, join
 from trainer.launch.ending import End, to_its_end
 from trainer.loop import train
 from trainer.manifest import flaw
 
 ROOT = Path(__file__).parents[3]
-METRICS = {"rel": 2e-2, "abs": 2e-4}
+METRICS = {"rel": 2e-3, "abs": 1e-6}
 """After several steps of Adam, which makes much of gradients that are almost 0."""
 
 
@@ -86,7 +86,7 @@ def has_made(folder: Path, step: int) -> Callable[[], bool]:
 
 def measured(found: list[dict]) -> dict[tuple, float]:
     return {
-        (event["step"], event["mini_batch"], name): value
+        (event["step"], event["mini_batch"], name): decode_number(value)
         for event in found
         if event["type"] == "metrics"
         for name, value in event["values"].items()
@@ -98,12 +98,12 @@ def assert_same_run(found: list[dict], expected: list[dict]) -> None:
     mine, theirs = measured(found), measured(expected)
     assert mine.keys() == theirs.keys()
     for key, value in mine.items():
-        assert value == pytest.approx(theirs[key], **METRICS), key
+        assert value == pytest.approx(theirs[key], **METRICS, nan_ok=True), key
 
 
 @pytest.mark.slow
 def test_a_run_in_two_processes_is_the_run_of_one_and_goes_on_in_one(tiny_run, tmp_path):
-    sections = {"audit": {"every": 3, "prompts": 3}, "checkpoint": {"every": 3, "keep": 5}}
+    sections = {"audit": {"every": 1, "prompts": 3}, "checkpoint": {"every": 3, "keep": 5}}
     config = in_processes(tiny_run, 2, **sections)
     alone = MemorySink()
     assert train(in_processes(config, 1), tmp_path / "alone", alone) == "finished"
@@ -111,7 +111,7 @@ def test_a_run_in_two_processes_is_the_run_of_one_and_goes_on_in_one(tiny_run, t
 
     folder = tmp_path / "two"
     with program(config, folder) as process:
-        await_(has_made(folder, 1))
+        await_(has_made(folder, 2))
         os.killpg(process.pid, signal.SIGTERM)
         _, said = process.communicate(timeout=200)
         assert process.returncode == 3, said
@@ -136,7 +136,7 @@ def test_a_run_in_two_processes_is_the_run_of_one_and_goes_on_in_one(tiny_run, t
 
 @pytest.mark.slow
 def test_where_one_process_is_killed_all_end_with_its_reason_and_without_the_launcher_none_goes_on(tiny_run, tmp_path):
-    config = in_processes(tiny_run, 2, steps=500, checkpoint={"every": 500})
+    config = in_processes(tiny_run, 2, steps=100_000, checkpoint={"every": 100_000})
     folder = tmp_path / "run"
     with program(config, folder) as process:
         await_(has_made(folder, 1))
@@ -166,7 +166,7 @@ def test_what_no_process_can_do_is_said_once_and_a_stop_asked_of_one_stops_all(t
         _, said = process.communicate(timeout=200)
     assert process.returncode == 1
     assert said.count(f"{empty}: holds no problems") == 1
-    with program(in_processes(tiny_run, 2, steps=500), tmp_path / "run") as process:
+    with program(in_processes(tiny_run, 2, steps=100_000), tmp_path / "run") as process:
         await_(has_made(tmp_path / "run", 1))
         rank(process.pid, 1).terminate()
         assert process.wait(200) == 3
