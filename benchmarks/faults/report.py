@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.plan import ALL_PHASES, FAULTS, STOPPING
+from benchmarks.faults.plan import ALL_PHASES, FAULTS, PAIR, STOPPING, SUPERVISOR, TRAINER
 from benchmarks.markdown import table
 
 FOLDER = Path("docs/results")
@@ -74,7 +74,7 @@ def render(rows: Sequence[Row]) -> str:
             words=2,
         ),
         "",
-        *_sentences(wrong, skipped),
+        *_sentences(wrong, skipped, _too_late(made)),
         _HOW,
     ]
     return "\n".join(lines)
@@ -90,12 +90,19 @@ def _line(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     return name, phases, str(len(rows)), str(real), str(on_postgres), *counted
 
 
-def _sentences(wrong: Sequence[Row], skipped: Sequence[Row]) -> list[str]:
+def _too_late(rows: Sequence[Row]) -> list[Row]:
+    """Trials whose victims had just ended, so that nothing was killed."""
+    return [row for row in rows if row["fault"] in (SUPERVISOR, TRAINER, PAIR) and not row["killed"]]
+
+
+def _sentences(wrong: Sequence[Row], skipped: Sequence[Row], late: Sequence[Row]) -> list[str]:
     lines = []
     if wrong:
         lines += [f"Not as promised: trials {', '.join(str(row['number']) for row in wrong)}.", ""]
     if skipped:
         lines += [f"Skipped: {len(skipped)} trials, because {skipped[0]['skipped']}.", ""]
+    if late:
+        lines += [f"Came too late to kill anything: trials {', '.join(str(row['number']) for row in late)}.", ""]
     return lines
 
 
@@ -122,11 +129,12 @@ Files are parsed and rows selected by the benchmark itself, processes are read f
 | asked to stop before the fault | stopped by the user |
 | anything else | finished with every step, and by the first attempt wherever its trainer lived on |
 
-An end that the trainer had reported before the fault came stands, of course. *At* is the phase of one run of the trial, in which the moment is drawn from the seed:
+In half of the trials with resumed runs these are stopped at their first steps, compared, and resumed again. An end that the trainer had reported before the fault
+came stands, of course. *At* is the phase of one run of the trial, in which the moment is drawn from the seed:
 just queued; claimed, the trainer not training yet; training; writing a checkpoint; after the last step; asked to stop. A trial has one to three runs on two slots.
 
 The stand-in is the real training program around a loop that sleeps, says as much per step as a small run and writes sealed checkpoints of 1 MB;
 worker, supervisor and everything else are the real ones in every trial. The real trainer runs on a tiny untrained base. *Database down* means ended and started again
-(PostgreSQL) or locked by another program (SQLite). Killing everything is killing processes: what they had handed to the operating system is still there, unlike
+(PostgreSQL) or locked by another program (SQLite). In part of the trials of everything there is a dashboard, too. Killing everything is killing processes: what they had handed to the operating system is still there, unlike
 after a power cut. One machine, one worker: what happens between several is not tried here.
 """

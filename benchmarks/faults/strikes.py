@@ -53,6 +53,9 @@ class Striker:
         total, slow = self.totals[target], self.trial.trainer == REAL
         if phase == plan.QUEUED:
             time.sleep(draw.uniform(0, 0.5))
+        elif phase == plan.STARTING and self.trial.fault in (plan.TRAINER, plan.PAIR):
+            self._until(self._has_trainer)
+            time.sleep(draw.uniform(0, 4 if slow else 0.8))
         elif phase == plan.STARTING:
             self._until(lambda: self._asked("SELECT 1 FROM attempts WHERE run_id = :run"))
             time.sleep(draw.uniform(0, 5 if slow else 1.5))
@@ -79,6 +82,9 @@ class Striker:
 
     def _is_over(self) -> bool:
         return b'"type":"ended"' in self._tail() or not self.folders[self.target].is_dir()
+
+    def _has_trainer(self) -> bool:
+        return any(one.role == "trainer" and self._run_of(one) == self.target for one in self.stack.found())
 
     def _asked(self, statement: str) -> bool:
         return bool(self.stack.ask(statement, run=self.target))

@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -102,9 +103,9 @@ def _make(trial: Trial, stack: Stack, shared: Path, tally: Tally) -> Result:
     ends = {run: [end] for run, end in first.items()}
     if trial.fault in (plan.CHECKPOINT_FULL, plan.EVENTS_FULL, plan.SIGTERM_SAVING, plan.TRAINER):
         (stack.home / "runs" / "filler").unlink(missing_ok=True)
-        resumed = [run for run, (status, _) in first.items() if status in ("failed", "stopped")]
-        for run in resumed:
-            again.resume(run)
+        resumed = _resume(first)
+        if draw.random() < 0.5:
+            _stop_at_once(trial, stack, {run: (folders[run], attempts[run] + 1) for run in resumed}, tally)
         for run, end in _wait(trial, stack).items():
             ends[run] += [end] if run in resumed else []
     for run, folder in folders.items():
@@ -118,6 +119,30 @@ def _make(trial: Trial, stack: Stack, shared: Path, tally: Tally) -> Result:
         "killed": {run: sorted(done.killed) for run, done in striker.done.items() if done.killed},
         "ends": {run: f"{status}, {attempts[run]}" for run, [(status, _), *_] in ends.items()},
     }
+
+
+def _resume(ends: dict[int, tuple[str, str]]) -> list[int]:
+    resumed = [run for run, (status, _) in ends.items() if status in ("failed", "stopped")]
+    for run in resumed:
+        again.resume(run)
+    return resumed
+
+
+def _stop_at_once(trial: Trial, stack: Stack, resumed: dict[int, tuple[Path, int]], tally: Tally) -> None:
+    """Stop runs, of which each now has this attempt, at their first steps, and resume them again: what the lost attempt said of later steps is
+    void by then, and nothing has taken its place yet."""
+    for run, (folder, attempt) in resumed.items():
+        begun = f'{{"type":"attempt_started","attempt":{attempt},'.encode()
+        until(partial(_says, folder / "events.jsonl", begun), WAIT[trial.trainer])
+        runs.stop(run)
+    ends = _wait(trial, stack)
+    for run, (folder, _) in resumed.items():
+        _compare(stack, run, folder, tally)
+    _resume({run: ends[run] for run in resumed})
+
+
+def _says(path: Path, words: bytes) -> bool:
+    return path.exists() and words in path.read_bytes()
 
 
 def _config(trial: Trial, draw: Random, number: int, shared: Path) -> RunConfig:

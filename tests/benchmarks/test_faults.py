@@ -194,6 +194,7 @@ def row(number: int, **more: Any) -> dict[str, Any]:
         "counted": counted,
         "skipped": "",
         "moment": "m",
+        "killed": {},
         "ends": {},
         "commit": "abc",
         **more,
@@ -208,6 +209,8 @@ def test_the_page_names_what_was_not_as_promised_and_what_was_skipped(tmp_path: 
     assert "| **all** |  | 2 |" in page
     assert "| 0 | 0 | 0 | 2 | 0 |" in page
     assert "Not as promised: trials 2." in page
+    late = [number for number in (1, 2) if row(number)["fault"] in (plan.SUPERVISOR, plan.TRAINER, plan.PAIR)]
+    assert f"Came too late to kill anything: trials {', '.join(map(str, late))}." in page
     assert "Skipped: 1 trials, because nothing can be mounted here." in page
 
 
