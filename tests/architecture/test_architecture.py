@@ -61,3 +61,9 @@ def test_what_a_form_or_a_command_line_imports_loads_no_torch():
         [sys.executable, "-c", code, *TORCH_FREE], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_no_two_modules_of_the_tests_have_one_name():
+    # pytest puts every folder of tests on the path: of two modules with one name only the first could be imported.
+    names = [path.stem for path in (ROOT / "tests").rglob("*.py") if path.name not in ("conftest.py", "__init__.py")]
+    assert sorted(names) == sorted(set(names))

@@ -1,11 +1,9 @@
-"""Checkpoints: what is never loaded, what is kept, what a kill leaves, and which configuration may go on from one."""
+"""Checkpoints: what is never loaded, what is kept, and what a kill leaves."""
 
-import errno
 import itertools
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import sys
@@ -13,136 +11,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import begin, changed, cut, flip_a_bit, names, save_at, steps
 
 from db.batches import parse as parse_events
-from trainer import manifest
-from trainer.__main__ import keep_config
 from trainer.checkpoint import Checkpoints, restore
-from trainer.config import dump, load, parse
-from trainer.errors import ConfigError, ModelError
+from trainer.errors import ModelError
 from trainer.events import MemorySink
-from trainer.loop import evaluate_now, save, train
-from trainer.manifest import MANIFEST, flaw, seal, to_disk
+from trainer.loop import evaluate_now, train
+from trainer.manifest import MANIFEST, flaw, seal
 from trainer.objectives.coefficient import calibration_sums
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.engine import Response
-from trainer.tasks import Grader
 from trainer.tasks.addition import write_problems
-from trainer.training import Training, prepare
 
 
 @pytest.fixture
 def config(tiny_run):
     return tiny_run
-
-
-def changed(config, **sections):
-    """The configuration with some settings of its sections replaced, validated anew."""
-    values = config.model_dump(mode="json")
-    for name, value in sections.items():
-        values[name] = {**values[name], **value} if isinstance(value, dict) else value
-    return parse(values)
-
-
-def begin(config, folder, sink=None) -> Training:
-    folder.mkdir(exist_ok=True)
-    with Grader() as grader:
-        return prepare(config, folder, sink or MemorySink(), grader)
-
-
-def save_at(run: Training, step: int, accuracy: float | None = None) -> dict:
-    """Save as the loop does after a step; the `checkpoint` event."""
-    run.step, run.accuracy = step, accuracy
-    save(run)
-    return run.sink.events[-1]
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "checkpoints").iterdir())
-
-
-def steps(checkpoints: Checkpoints) -> list[int]:
-    return [checkpoint.step for checkpoint in checkpoints.good]
-
-
-def flip_a_bit(file: Path) -> None:
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 4
-    file.write_bytes(data)
-
-
-def cut(file: Path) -> None:
-    os.truncate(file, file.stat().st_size // 2)
-
-
-# --- a folder that can tell whether it is whole ----------------------------------------------------------------
-
-
-@pytest.fixture
-def sealed(tmp_path) -> Path:
-    folder = tmp_path / "sealed"
-    (folder / "model").mkdir(parents=True)
-    (folder / "model" / "weights").write_bytes(bytes(range(256)))
-    (folder / "state").write_bytes(b"state")
-    (folder / "empty").write_bytes(b"")
-    seal(folder)
-    return folder
-
-
-def test_a_sealed_folder_is_whole(sealed):
-    assert flaw(sealed) is None
-    shutil.copytree(sealed, sealed.with_name("copy"))
-    assert flaw(sealed.with_name("copy")) is None
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda folder: flip_a_bit(folder / "model" / "weights"), "model/weights was changed"),
-        (lambda folder: cut(folder / "model" / "weights"), "model/weights has 128 bytes instead of 256"),
-        (lambda folder: (folder / "empty").write_bytes(b"x"), "empty has 1 bytes instead of 0"),
-        (lambda folder: (folder / "empty").unlink(), "empty is missing"),
-        (
-            lambda folder: (folder / "model" / "adapter_config.json").touch(),
-            "model/adapter_config.json does not belong",
-        ),
-        (lambda folder: (folder / MANIFEST).unlink(), "it has no manifest.json, so it was not completed"),
-        (lambda folder: cut(folder / MANIFEST), "manifest.json cannot be read"),
-        (lambda folder: (folder / MANIFEST).write_bytes(b"\xff{}"), "manifest.json cannot be read"),
-        (lambda folder: (folder / MANIFEST).write_text("[" * 100_000), "manifest.json cannot be read"),
-        (lambda folder: (folder / MANIFEST).write_text("[]"), "manifest.json holds no list of files"),
-        (lambda folder: (folder / MANIFEST).write_text("{}"), "empty does not belong to it"),
-        (
-            lambda folder: (folder / "state").unlink() or (folder / "state").symlink_to("/nowhere"),
-            "state cannot be read",
-        ),
-    ],
-)
-def test_damage_is_named(sealed, damage, words):
-    damage(sealed)
-    assert flaw(sealed).startswith(words)
-
-
-def test_no_bit_of_the_manifest_itself_can_change_what_it_says(sealed):
-    file = sealed / MANIFEST
-    whole = file.read_bytes()
-    for place in range(len(whole)):
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
-        # A line break that became another kind of white space says the same.
-        assert flaw(sealed) is not None or json.loads(file.read_bytes()) == json.loads(whole)
-
-
-def test_only_a_folder_may_be_one_that_cannot_be_forced_to_the_disk(tmp_path, monkeypatch):
-    to_disk(Path("/proc"))  # refuses with EINVAL, as some network file systems do
-    with pytest.raises(OSError, match="No such file"):
-        to_disk(tmp_path / "absent")
-
-    def failing(descriptor: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(manifest.os, "fsync", failing)
-    with pytest.raises(OSError, match="Input/output"):
-        to_disk(tmp_path)
 
 
 def test_everything_is_on_the_disk_before_the_checkpoint_has_its_name(config, tmp_path, monkeypatch):
@@ -520,104 +405,3 @@ def test_a_kill_at_any_moment_of_a_save_leaves_what_was_there_or_that_and_the_ne
             break
     assert moment > 40
     assert seen == {(2, 4, 5), (2, 4, 5, 6), (2, 5, 6)}
-
-
-# --- the configuration -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("sections", "words"),
-    [
-        ({"regime": {"kind": "occ", "ema": 0.9}}, ["regime.ema: is 0.9, but {} was made with 0.5"]),
-        ({"model": {"mtp_depths": 1}}, ["model.mtp_depths: is 1, but {} was made with 2"]),
-        ({"algorithm": {"dual_clip": 3.0}}, ["algorithm.dual_clip: is 3.0, but {} was made with 10.0"]),
-        ({"seed": 3, "mtp": {"head_loss": "none"}}, ["seed: is 3, but {} was", "mtp.head_loss: is none, but {} was"]),
-    ],
-)
-def test_a_run_goes_on_only_with_what_it_began_with(config, tmp_path, sections, words):
-    folder = tmp_path / "run"
-    save_at(begin(config, folder), 1)
-    keep_config(config, folder)
-    other = changed(config, **sections)
-    sink = MemorySink()
-    for where, attempt in (
-        (folder / "checkpoints" / "step-000001", lambda: begin(other, folder, sink)),
-        (folder / "config.yaml", lambda: keep_config(other, folder)),
-    ):
-        with pytest.raises(ConfigError) as refused:
-            attempt()
-        *differences, fix = map(str, refused.value.problems)
-        assert all(line.startswith(word.format(where)) for line, word in zip(differences, words, strict=True))
-        assert fix == (
-            "a run goes on with what it began with; "
-            "only name, steps, evaluation, checkpoint, logging, audit, alarms and launch may change. "
-            "Give the configuration that it began with, or another output folder for a new run "
-            "(which may begin from a checkpoint: its folder `model` as model.path)"
-        )
-    assert sink.events == []  # nothing that was logged is void
-    assert load(folder / "config.yaml") == config
-
-
-def test_of_another_kind_only_the_kind_is_named(config, tmp_path):
-    keep_config(config, tmp_path)
-    values = config.model_dump(mode="json")
-    values["regime"], values["algorithm"] = {"kind": "ce"}, {"kind": "gspo"}
-    with pytest.raises(ConfigError) as refused:
-        keep_config(parse(values), tmp_path)
-    assert [problem.field for problem in refused.value.problems] == ["regime.kind", "algorithm.kind", ""]
-
-
-def test_what_does_not_touch_the_training_may_change_and_is_written_down(config, tmp_path):
-    keep_config(config, tmp_path)
-    later = changed(
-        config,
-        name="longer",
-        steps=9,
-        evaluation={"every": 3, "benchmarks": []},
-        checkpoint={"every": 1, "keep": 5},
-        logging={"completions_every": 1},
-        audit={"every": 2, "prompts": 2},
-        alarms={"steps": 1},
-    )
-    keep_config(later, tmp_path)
-    assert load(tmp_path / "config.yaml") == later
-    save_at(begin(config, tmp_path), 2)
-    assert begin(later, tmp_path).step == 2
-
-
-def test_a_configuration_that_says_the_same_in_other_words_is_left_as_it_is(config, tmp_path, monkeypatch):
-    monkeypatch.setenv("BASE", str(tmp_path))
-    text = "# mine\n" + dump(config).replace(str(tmp_path), "${BASE}")
-    (tmp_path / "config.yaml").write_text(text)
-    keep_config(load(tmp_path / "config.yaml"), tmp_path)
-    assert (tmp_path / "config.yaml").read_text() == text
-
-
-def test_a_configuration_of_another_version_is_refused_with_its_place(config, tmp_path):
-    (tmp_path / "config.yaml").write_text(dump(config) + "invented: 1\n")
-    with pytest.raises(
-        ConfigError, match=r"config.yaml: its configuration is refused today \(invented: .*another output"
-    ):
-        keep_config(config, tmp_path)
-
-
-@pytest.mark.parametrize("text", [b"", b"{{{", b"\xff\xfe", b"\0" * 100])
-def test_a_kept_configuration_that_cannot_be_read_is_refused_with_what_to_do(config, tmp_path, text):
-    (tmp_path / "config.yaml").write_bytes(text)
-    with pytest.raises(ConfigError, match=r"config\.yaml: (is not|must hold)(.|\n)*put it right, or remove it"):
-        keep_config(config, tmp_path)
-    assert (tmp_path / "config.yaml").read_bytes() == text
-
-
-def test_a_full_disk_leaves_the_configuration_that_was_there(config, tmp_path):
-    keep_config(config, tmp_path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-        with pytest.raises(OSError, match="File too large"):
-            keep_config(changed(config, steps=9), tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
-    assert load(tmp_path / "config.yaml") == config

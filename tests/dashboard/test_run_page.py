@@ -1,0 +1,142 @@
+"""The page of a run through Streamlit's own test driver."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pages import charts, html, in_store, popover, texts
+
+from backend import store
+from dashboard import run_tabs, words
+from db import claims, reads
+from db.runs import log_event
+from db.statuses import Status
+
+# --- run -------------------------------------------------------------------------------------------------
+
+
+def test_the_coefficient_is_drawn_at_mini_batch_resolution_with_its_clip(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["occ"]))
+    [spec, *_] = [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
+    assert "Coefficient" in spec["layout"]["title"]["text"]
+    dots, mean = spec["data"]
+    assert len(dots["x"]) == 12 * 4
+    assert dots["x"][:4] == [0.25, 0.5, 0.75, 1.0]
+    assert len(mean["x"]) == 12
+    assert [annotation["text"] for annotation in spec["layout"]["annotations"]] == ["clip 0", "clip 1"]
+
+
+@pytest.mark.parametrize(
+    ("tab", "shows"),
+    [
+        ("Coefficient", {"Coefficient λ", "ĉ and v̂²", "Draft acceptance", "Gain of the MTP part"}),
+        (
+            "Learning",
+            {
+                "Reward",
+                "Losses",
+                "Entropy",
+                "Response length",
+                "Gradient norms",
+                "addition, held out: avg@4 with 95 % interval",
+            },
+        ),
+        ("Speed", {"Seconds per step, by part", "Sampling speed"}),
+    ],
+)
+def test_each_tab_has_its_charts_and_its_address(tab, shows, full_store, open_page):
+    drawn = {title.partition("<")[0] for title in charts(open_page("run", run=str(full_store.runs["occ"]), tab=tab))}
+    assert shows <= drawn
+
+
+def test_completions_of_a_step_are_shown_as_written_with_grade_and_reason(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["occ"]), tab="Completions")
+    assert app.selectbox(key="step").options == ["newest (10)", "10"]
+    shown = html(app)
+    assert "&lt;b&gt;sum&lt;/b&gt;" in shown
+    assert "equal to the right answer" in shown or "is not" in shown
+    app.selectbox(key="prompt").select_index(2).run()
+    assert html(app) != shown
+
+
+@pytest.mark.parametrize(
+    ("tab", "says"), [("Log", "step 12: reward"), ("Events", "saved checkpoints"), ("Configuration", "lambda_plus")]
+)
+def test_log_events_and_configuration(tab, says, full_store, open_page):
+    if tab == "Events":
+        says = "submitted to experiment demo"
+    app = open_page("run", run=str(full_store.runs["occ"]), tab=tab)
+    assert says in html(app) + "".join(element.value for element in app.code)
+
+
+def test_an_unknown_run_is_said_in_words(full_store, open_page):
+    assert "does not exist" in texts(open_page("run", run="999"))
+    assert "is no run's number" in texts(open_page("run", run="x"))
+
+
+def test_stop_asks_first_and_then_says_what_happens(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["running"]))
+    app.session_state["stop"] = True
+    app.run()
+    assert popover(app).open
+    [button] = [button for button in app.button if button.label.startswith("Stop run")]
+    assert in_store(reads.get_run, full_store.runs["running"]).status == Status.RUNNING
+    button.click().run()
+    assert not app.exception
+    assert in_store(reads.get_run, full_store.runs["running"]).status == Status.STOPPING
+    assert not popover(app).open
+    assert "is stopping" in "".join(toast.value for toast in app.toast)
+
+
+def test_an_alarm_that_is_on_stands_at_the_top_of_the_run_in_words_and_marks_it_in_the_list(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["running"]))
+    [warning] = [str(box.value).replace("\\", "") for box in app.warning]
+    assert warning.startswith("**Zero variance.** reward/zero_variance_fraction above 0.1 % since step 1 (")
+    assert "rollout.dynamic_sampling_rounds" in warning
+    assert not open_page("run", run=str(full_store.runs["occ"])).warning
+    rows = html(open_page("runs")).split("<tr>")
+    assert [f'run={full_store.runs["running"]}"' in row for row in rows if "Zero variance" in row] == [True]
+
+
+def test_the_error_that_ended_a_run_is_told_once_and_is_gone_after_a_resume(full_store, open_page):
+    run = full_store.runs["lost"]
+
+    def tell(attempt, type, message="", severity="info", step=5):
+        with store.writing() as connection:
+            log_event(connection, run, attempt, step, type, message, severity, now=1.0)
+
+    said = "policy loss became NaN in step 5"
+    tell(1, "alarm", f"not_finite: {said}", "error")
+    [error] = open_page("run", run=str(run)).error
+    assert "Not finite" in error.value
+    with store.writing() as connection:
+        claims.finish(connection, run_id=run, attempt=1, status=Status.FAILED, reason=said, exit_code=1, now=2.0)
+    [error] = open_page("run", run=str(run)).error
+    assert error.value == said
+    tell(2, "attempt_started", "resumed after step 4", step=4)
+    assert "Not finite" not in texts(open_page("run", run=str(run)))
+
+
+def test_an_ended_run_offers_no_stop_and_says_why_it_failed(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["failed"]))
+    assert not [button for button in app.button if "Stop" in button.label]
+    assert "the loss at step 4 is NaN" in texts(app)
+
+
+def test_the_queue_position_is_shown(full_store, open_page):
+    assert "place 1 in the queue" in html(open_page("run", run=str(full_store.runs["queued"])))
+
+
+def test_the_csv_holds_every_value_under_the_columns_that_the_shell_writes(full_store):
+    header, *lines = run_tabs.csv_of(full_store.runs["occ"]).splitlines()
+    assert header == "run,attempt,metric,step,mini_batch,value,time"
+    assert sum(line.split(",")[2] == "mtp/coefficient" for line in lines) == 12 * (4 + 1)
+
+
+def test_the_list_shows_the_mean_coefficient_of_the_last_steps(full_store, open_page):
+    row = in_store(reads.get_run, full_store.runs["occ"])
+    assert row.coefficient is not None
+    [cells] = [line for line in html(open_page("runs")).split("<tr>") if f'href="run?run={row.id}"' in line]
+    assert f">{words.number(row.coefficient)}<" in cells
+    assert f">{words.number(row.coefficient)}<" in html(open_page("run", run=str(row.id)))
