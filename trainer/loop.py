@@ -166,7 +166,7 @@ def draft_metrics(run: Training, experience: Experience) -> Metrics:
     metrics: Metrics = {}
     first = experience.sequences.rows(slice(len(experience.responses) // run.config.update.mini_batches))
     mine = first.rows(run.world.share(len(first.tokens)))
-    with run.stage("acceptance"):
+    with run.stage("acceptance"), run.world.accelerator.autocast():
         heads = run.joint.draft_acceptance(mine, run.config.rollout.temperature) if len(mine.tokens) else []
         of_all = run.world.gather([Acceptance(*(value.cpu() for value in head)) for head in heads])
     for k, parts in enumerate(zip(*filter(None, of_all), strict=True), start=1):

@@ -137,7 +137,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
         grader=DividedGrader(grader, world),
         joint=joint,
         tokenizer=tokenizer,
-        engine=DividedEngine(BuiltinEngine(joint.trunk, tokenizer.eos_token_id), world),
+        engine=DividedEngine(BuiltinEngine(joint.trunk, tokenizer.eos_token_id, accelerator.autocast), world),
         world=world,
         updater=updater,
         prompts=training.kept,

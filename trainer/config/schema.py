@@ -70,6 +70,9 @@ class Model(Section):
     """Folder of the base model, or its name on the Hugging Face hub. `${MTPRL_HOME}` is filled in."""
     mtp_depths: Annotated[int, Field(ge=1, le=8)] = 1
     """MTP depths to use (K). A base model without heads gets new ones, started from its last block."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """bf16: the layers of trunk and heads multiply in bfloat16, which GPUs do several times faster. Parameters, optimiser, gradients,
+    logits and log-probs, and everything that is summed stay in float32 or better. no: all of it in float32."""
 
 
 class Mtp(Section):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from trainer.config import RunConfig
 from trainer.errors import TrainingError
@@ -59,11 +59,22 @@ def join(config: RunConfig, meeting_point: Path) -> None:
 
 
 def accelerator_for(config: RunConfig) -> Accelerator:
-    """Accelerate's view of this process: its device, and the processes beside it.
+    """Accelerate's view of this process: its device and precision, and the processes beside it.
 
     Raises:
-        TrainingError: there are more or fewer processes than asked for.
+        TrainingError: there are more or fewer processes than asked for, or the device cannot do the precision.
     """
-    accelerator = Accelerator(cpu=config.launch.num_processes > 1 and not torch.cuda.is_available())
+    is_cpu = config.launch.num_processes > 1 and not torch.cuda.is_available()
+    device = PartialState(cpu=is_cpu).device
+    if config.model.mixed_precision == "bf16" and not can_multiply_bfloat16(device):
+        raise TrainingError(f"model.mixed_precision: bf16 is not possible on {device.type} here; set it to no")
+    accelerator = Accelerator(cpu=is_cpu, mixed_precision=config.model.mixed_precision)
     check_world_size(config, accelerator.num_processes)
     return accelerator
+
+
+def can_multiply_bfloat16(device: torch.device) -> bool:
+    """Whether the device has bfloat16 arithmetic of its own; GPUs before NVIDIA's Ampere only imitate it, slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu"

@@ -23,6 +23,17 @@ class TokenLogProbs(NamedTuple):
     """[N] entropy of the distribution it was drawn from, in nats, detached."""
 
 
+def full_logits(hidden: Tensor, lm_head: Tensor) -> Tensor:
+    """hidden lm_head^T in float32, under mixed precision, too: c_hat and v2_hat live on differences of log-probs that bfloat16 would round away.
+
+    Args:
+        hidden: [..., H] normed hidden states.
+        lm_head: [V, H].
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        return functional.linear(hidden.float(), lm_head.float())
+
+
 def token_log_probs(
     hidden: Tensor, lm_head: Tensor, targets: Tensor, temperature: float, *, most_logits: int = MOST_LOGITS
 ) -> TokenLogProbs:
@@ -49,7 +60,7 @@ def token_log_probs(
 
 
 def _of_chunk(hidden: Tensor, lm_head: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    logits = functional.linear(hidden, lm_head).float() / temperature
+    logits = full_logits(hidden, lm_head) / temperature
     log_normaliser = logits.logsumexp(dim=-1)
     log_probs = logits.gather(-1, targets[:, None]).squeeze(-1) - log_normaliser
     with torch.no_grad():
@@ -84,7 +95,7 @@ def acceptance(
     chunk = max(1, most_logits // len(lm_head))
     greedy, sampled = [], []
     for states in zip(main_hidden.split(chunk), mtp_hidden.split(chunk), strict=True):
-        main, mtp = (functional.linear(hidden, lm_head).float() / temperature for hidden in states)
+        main, mtp = (full_logits(hidden, lm_head) / temperature for hidden in states)
         greedy.append(main.argmax(dim=-1) == mtp.argmax(dim=-1))
         sampled.append(torch.minimum(main.softmax(dim=-1), mtp.softmax(dim=-1)).sum(dim=-1))
     positions = torch.tensor(len(main_hidden))

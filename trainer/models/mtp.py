@@ -45,7 +45,8 @@ class MtpDepth(nn.Module):
             [B, S, H]
         """
         joined = torch.cat([self.enorm(embedding), self.hnorm(hidden)], dim=-1)
-        output = self.block(self.eh_proj(joined), **block_inputs)
+        # The residual stream keeps its precision where the projection is made in a lower one.
+        output = self.block(self.eh_proj(joined).to(joined.dtype), **block_inputs)
         return output[0] if isinstance(output, tuple) else output
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from trainer.errors import NotFiniteError
+from trainer.models.log_probs import full_logits
 from trainer.rollout.engine import Response, Sampling
 from trainer.seeds import derive
 
@@ -19,9 +23,16 @@ class BuiltinEngine:
     for rounding) however the prompts are divided among batches and processes.
     """
 
-    def __init__(self, trunk: PreTrainedModel, end_token: int):
+    def __init__(
+        self,
+        trunk: PreTrainedModel,
+        end_token: int,
+        precision: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ):
+        """`precision`: the context of forward passes, such as `Accelerator.autocast`."""
         self.trunk = trunk
         self.end_token = end_token
+        self._precision = precision
 
     @torch.inference_mode()
     def generate(self, prompts: list[list[int]], sampling: Sampling) -> list[list[Response]]:
@@ -33,7 +44,8 @@ class BuiltinEngine:
         was_training = self.trunk.training
         self.trunk.eval()
         try:
-            rows = self._sample(prompts, sampling)
+            with self._precision():
+                rows = self._sample(prompts, sampling)
         finally:
             self.trunk.train(was_training)
         return [rows[start : start + sampling.samples] for start in range(0, len(rows), sampling.samples)]
@@ -86,7 +98,7 @@ class BuiltinEngine:
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state[:, -1]
-        return self.trunk.get_output_embeddings()(hidden).float()
+        return full_logits(hidden, self.trunk.get_output_embeddings().weight)
 
 
 def _left_padded(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
