@@ -21,6 +21,7 @@ from trainer.launch.ending import StopRequest, to_its_end
 from trainer.launch.launcher import check_not_launched, last_step, launch
 from trainer.manifest import to_disk
 from trainer.narration import NarratingSink
+from trainer.output import never_fail_to_print
 
 
 def main() -> int:
@@ -115,4 +116,5 @@ def train_here(config: RunConfig, folder: Path, sink: JsonlSink, stop: StopReque
 
 
 if __name__ == "__main__":
+    never_fail_to_print()
     sys.exit(main())

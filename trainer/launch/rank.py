@@ -18,6 +18,7 @@ from trainer.config import load
 from trainer.events import JsonlSink, NullSink, Sink
 from trainer.launch.ending import StopRequest, to_its_end
 from trainer.narration import NarratingSink
+from trainer.output import never_fail_to_print
 
 
 def main() -> None:
@@ -58,4 +59,5 @@ def _end_with(launcher: Connection) -> None:
 
 
 if __name__ == "__main__":
+    never_fail_to_print()
     main()
