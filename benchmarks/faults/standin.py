@@ -59,7 +59,7 @@ def say(sink: Sink, step: int) -> None:
         values = {f"update/value_{name}": step + index / 10 for name in range(MINI_BATCH_METRICS)}
         sink.emit("metrics", step=step, mini_batch=index, values=values)
     values = {f"step/value_{name}": step + name / 100 for name in range(STEP_METRICS)}
-    sink.emit("metrics", step=step, values={**values, "reward/mean": step / 10})
+    sink.emit("metrics", step=step, values={**values, "reward/mean": step / 10, "time/step_seconds": STEP_SECONDS})
     if step % 10 == 1:
         item = {"answer": "2", "completion": "2", "reward": 1.0, "advantage": 0.5, "correct": True, "extracted": "2"}
         more = {"problem": "1+1", "reason": "", "tokens": 3, "truncated": False, "sample": 0}
@@ -98,5 +98,7 @@ if __name__ == "__main__":
     loop.train = train  # type: ignore[attr-defined]
     sys.modules["trainer.loop"] = loop
     from trainer.__main__ import main
+    from trainer.output import never_fail_to_print
 
+    never_fail_to_print()
     sys.exit(main())

@@ -24,7 +24,8 @@ PATIENCE = 120.0
 OUTAGE = 60.0
 LEFT_FOR_EVENTS = 600_000
 """Bytes that are left on a disk that is too full for a checkpoint."""
-FULL_SECONDS = 2.0
+FULL_SECONDS = 4.0
+"""So long that no line of a log finds room in a page that was begun before."""
 
 Folders = dict[int, Path]
 
