@@ -11,6 +11,7 @@ from trainer.rollout.collect import Experience
 # Sums of floats depend on their order: float32, and c_hat of a mini-batch is a sum of products that nearly cancel.
 PARAMETERS = {"rtol": 1e-5, "atol": 1e-6}
 MEASURED = {"rel": 1e-3, "abs": 5e-6}
+ON_GPU = {"rtol": 1e-3, "atol": 1e-4}, {"rel": 1e-2, "abs": 1e-4}
 
 # Left out is window micro_batch (the preset occ-official), whose coefficient depends by definition on how the batch is split.
 CASES = [f"{algorithm} {regime}" for algorithm in ALGORITHMS for regime in REGIMES]
@@ -102,7 +103,7 @@ def test_gpus_make_the_update_of_the_cpu(cases, tmp_path):
             alone = make(case)
             for tensor, value in results[0][name].parameters.items():
                 torch.testing.assert_close(value, results[-1][name].parameters[tensor], rtol=0, atol=0)
-                torch.testing.assert_close(value, alone.parameters[tensor], **PARAMETERS)
+                torch.testing.assert_close(value, alone.parameters[tensor], **ON_GPU[0])
             for measured, expected in zip(results[0][name].metrics, alone.metrics, strict=True):
                 for key, value in measured.items():
-                    assert value == pytest.approx(expected[key], **MEASURED), (name, key)
+                    assert value == pytest.approx(expected[key], **ON_GPU[1]), (name, key)
