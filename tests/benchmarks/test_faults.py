@@ -214,6 +214,13 @@ def test_the_page_names_what_was_not_as_promised_and_what_was_skipped(tmp_path: 
     assert "Skipped: 1 trials, because nothing can be mounted here." in page
 
 
+def test_the_kept_page_is_made_from_its_records() -> None:
+    folder = ROOT / report.FOLDER
+    rows = [json.loads(line) for line in (folder / report.TRIALS).read_text().splitlines()]
+    assert rows
+    assert (folder / report.PAGE).read_text() == report.render(rows)
+
+
 @pytest.mark.slow
 def test_a_trial_kills_what_it_says_and_counts_what_is_wrong_afterwards(tmp_path: Path) -> None:
     make_base(tmp_path)
