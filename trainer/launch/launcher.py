@@ -15,7 +15,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -56,7 +55,10 @@ def launch(folder: Path, attempt: int, processes: int, stop: StopRequest) -> End
         TrainingError: a process cannot be started.
     """
     with ExitStack() as stack:
-        meeting_point = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mtprl-"))) / "processes"
+        # In the run folder, which the launcher holds: what a killed one leaves there, the next one removes.
+        meeting_point = folder.absolute() / ".processes"
+        meeting_point.unlink(missing_ok=True)
+        stack.callback(meeting_point.unlink, missing_ok=True)
         ranks: list[_Rank] = []
         try:
             for rank in range(processes):

@@ -117,6 +117,7 @@ def test_a_run_in_two_processes_is_the_run_of_one_and_goes_on_in_one(tiny_run, t
         assert process.returncode == 3, said
         assert in_group(process.pid) == []
     assert said.count("Stopping after this step") == 1
+    assert not (folder / ".processes").exists()
     first = events(folder)
     assert [event["type"] for event in first].count("attempt_started") == 1
     assert (first[0]["processes"], first[0]["device"], first[0]["pid"]) == (2, "2 x cpu", process.pid)
