@@ -47,10 +47,28 @@ class Audits:
         _, first, second = self.finite(x, y)
         return spearman(first, second)
 
-    def equal_signs(self, x: str, y: str) -> tuple[int, int]:
-        """At how many audits two values have the same sign, and of how many."""
-        _, first, second = self.finite(x, y)
-        return sum(a * b > 0 for a, b in zip(first, second, strict=True)), len(first)
+    def effects(self) -> Effects:
+        """Predicted and measured change by the MTP part, at the audits where it did anything: with weight 0 both are 0."""
+        _, predicted, measured = self.finite("predicted_change", "measured_change")
+        kept = [pair for pair in zip(predicted, measured, strict=True) if any(pair)]
+        return Effects(
+            of=len(kept),
+            without=len(predicted) - len(kept),
+            equal_signs=sum(one * other > 0 for one, other in kept),
+            correlation=spearman([one for one, _ in kept], [other for _, other in kept]),
+        )
+
+
+@dataclass(frozen=True)
+class Effects:
+    """How the predicted and the measured change by the MTP part agree."""
+
+    of: int
+    """Audits in which the MTP part did anything."""
+    without: int
+    """Audits in which its weight was 0."""
+    equal_signs: int
+    correlation: RankCorrelation
 
 
 def depths(names: Iterable[str]) -> list[int]:

@@ -22,7 +22,8 @@ _COLUMNS = (
 _ABOUT_PROXIES = """A proxy that measured the same as the exact gradients could hardly agree better with the exact λ than two halves of the \
 same mini-batch agree with one another: that is the ceiling. Two reservations: a proxy comes from the same samples as the exact λ, shares their \
 noise, and can therefore exceed the ceiling; and a half is noisier than the whole, so the ceiling is a low estimate. Intervals are Fisher's z with \
-Bonett and Wright's variance for ranks. They take audits as independent; a trend that both sides share over the run counts as agreement."""
+Bonett and Wright's variance for ranks. They take audits as independent; a trend that both sides share over the run counts as agreement. Only the \
+order is compared. The sizes are expected to differ: reference main is small wherever the two heads' log-probs differ by more than one phase moves either."""
 _ABOUT_CHANGE = """Predicted is Δ_MTP of the optimiser step by the formula; measured is the RL objective on held-out samples after the step, minus \
 that after the same step without the MTP part. On the dashed line both are equal; measured above 0, the MTP part helped. The formula is that of plain \
 gradient descent: under AdamW its sign and rank can be compared with what was measured, its size cannot."""
@@ -125,17 +126,20 @@ def _change(run: RunDetail, audits: Audits, over_steps: go.Figure | None) -> Non
     with st.container(border=True):
         st.markdown("**Predicted against measured change**")
         _row(run, {"Measured against predicted change": figure, audit_charts.CHANGE_BY_STEP: over_steps})
-        correlation = audits.correlation("predicted_change", "measured_change")
+        effects = audits.effects()
         st.html(
             markup.table(
                 _COLUMNS,
-                [_cells("predicted and measured change", correlation)],
+                [_cells("predicted and measured change", effects.correlation)],
                 label="Rank correlation of the changes",
             )
         )
-        _note_on_few(correlation.n)
-        equal, of = audits.equal_signs("predicted_change", "measured_change")
-        st.markdown(f"Equal signs: **{equal} of {of}** ({words.percent(equal / of)}).")
+        _note_on_few(effects.correlation.n)
+        share = f" ({words.percent(effects.equal_signs / effects.of)})" if effects.of else ""
+        nothing = f" In {words.plural(effects.without, 'more audit')} λ was 0, so that the MTP part did nothing."
+        st.markdown(
+            f"Equal signs: **{effects.equal_signs} of {effects.of}**{share}.{nothing if effects.without else ''}"
+        )
         st.caption(_ABOUT_CHANGE)
 
 

@@ -26,6 +26,9 @@ FIRST_STEPS = 5
 NAMES = ("entropy_collapse", "coefficient_at_clip", "acceptance_collapse", "zero_variance")
 """The alarms that begin and end."""
 
+LASTING = ("new_heads",)
+"""Warnings, told once, of what holds for the whole run."""
+
 Metrics = Mapping[str, float]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from db import tables
-from trainer.alarms import NAMES
+from trainer.alarms import LASTING, NAMES
 
 _MOST = 200
 """The newest lines of each run's history of alarms and attempts that are looked at."""
@@ -30,7 +30,7 @@ def alarms_on(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[
     """By run, the alarms that are on now, or were when it ended; the oldest first. Runs without any are left out.
 
     What an attempt said of steps that a later one has trained again is void. A warning that only tells of something once, such as of
-    prompts left out, is no alarm that is on.
+    prompts left out, is no alarm that is on, but for those of what holds for the whole run.
     """
     table = tables.run_events
     newest_first = func.row_number().over(partition_by=table.c.run_id, order_by=table.c.id.desc())
@@ -55,6 +55,8 @@ def _on(told: Sequence[AlarmRow]) -> list[AlarmRow]:
     on: dict[str, AlarmRow] = {}
     for alarm in told:
         on.pop(alarm.name, None)
-        if alarm.severity == "error" or (alarm.severity == "warning" and alarm.name.partition("/")[0] in NAMES):
+        if alarm.severity == "error" or (
+            alarm.severity == "warning" and alarm.name.partition("/")[0] in (*NAMES, *LASTING)
+        ):
             on[alarm.name] = alarm
     return list(on.values())

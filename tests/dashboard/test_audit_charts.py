@@ -69,11 +69,13 @@ def test_each_proxy_has_a_dot_per_audit_its_axes_and_a_look_of_its_own():
 
 
 def test_the_changes_are_set_against_each_other_with_the_diagonal_and_their_signs_counted():
-    given = audits(predicted_change=[1, -2, 3, 0, NAN], measured_change=[2, -1, -3, 1, 5])
+    # At the last two the MTP part had weight 0: that is no disagreement.
+    given = audits(predicted_change=[1, -2, 3, 0, NAN, 0, 0], measured_change=[2, -1, -3, 1, 5, 0, 0])
     figure = audit_charts.change_figure(given)
-    assert figure.data[0].x == (1, -2, 3, 0)
+    assert figure.data[0].x == (1, -2, 3, 0, 0, 0)
     assert [shape.line.dash for shape in figure.layout.shapes].count("dash") == 1
-    assert given.equal_signs("predicted_change", "measured_change") == (2, 4)
+    effects = given.effects()
+    assert (effects.equal_signs, effects.of, effects.without, effects.correlation.n) == (2, 4, 2, 4)
     assert audit_charts.change_figure(audits(c=[1])) is None
 
 

@@ -40,8 +40,8 @@ def test_audits_are_drawn_with_their_rank_correlations_and_the_ceiling(full_stor
         value, low, high = (f"{part:.2f}".replace("-", "−") for part in result[:3])
         assert f">{value}<" in shown
         assert f">{low} to {high}<" in shown
-    equal, of = found.equal_signs("predicted_change", "measured_change")
-    assert f"**{equal} of {of}**" in texts(app)
+    effects = found.effects()
+    assert f"**{effects.equal_signs} of {effects.of}**" in texts(app)
     assert "12 audits, of the last mini-batch of steps 1 to 12." in texts(app)
     assert all(element.proto.alt for element in app.get("plotly_chart"))
 

@@ -40,6 +40,11 @@ def test_what_is_told_once_is_not_on_and_an_error_is(store, run, reader):
     assert on(store, run) == {run: [("not_finite", 4)]}
 
 
+def test_what_is_told_once_and_holds_for_the_whole_run_is_on(store, run, reader):
+    reader.feed(started(), alarm(0, "warning", "new_heads"))
+    assert on(store, run) == {run: [("new_heads", 0)]}
+
+
 def test_each_run_has_its_own(store, run, reader):
     with writing(store) as connection:
         other, third = submit(connection, "other"), submit(connection, "third")
