@@ -1,4 +1,4 @@
-"""One workload on one store, in a process of its own: mtprl's, MLflow's or Trackio's. Prints a JSON list of seconds.
+"""One workload on one store, in a process of its own: mtprl's, MLflow's or Trackio's. Prints a JSON list of times.
 
     python -m benchmarks.stores SYSTEM ADDRESS WORKLOAD
 
@@ -16,17 +16,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 METRICS = 50
 """Per step, where rows are counted."""
-STEPS, BATCH_STEPS = 300, 4_000
-"""Steps that are stored one by one, and in batches."""
+STEPS = 300
+"""Stored one by one."""
+BATCH_STEPS = {"mtprl": 4_000, "mlflow": 400, "trackio": 4_000}
+"""Stored in batches, by system: so many that it takes each a few seconds at most."""
 LONG, RUNS, SHORTER = 1_000_000, 20, 100_000
 """Points of the long series; runs that are compared, and the points of each."""
 MOST = 1000
 """Points that a chart shows of a series."""
-QUERIES = 5
+QUERIES = 7
 
 _NAMES = [f"group_{number % 5}/metric_{number:02d}" for number in range(METRICS)]
 _ONE = _NAMES[:1]
@@ -40,20 +42,28 @@ def _rows(steps: int, names: Sequence[str], seed: int = 0) -> Iterator[dict[str,
         yield {name: numbers.gauss(0, 1) for name in names}
 
 
+class Times(NamedTuple):
+    """How long something took."""
+
+    seconds: float
+    processor: float
+    """Seconds of processor time of this process."""
+
+
 class System(Protocol):
     """A store: every run that is named is a new one, but in `chart`."""
 
-    def one_by_one(self, run: str, rows: Sequence[dict[str, float]]) -> float:
-        """Seconds to store steps, each committed before the next."""
+    def one_by_one(self, run: str, rows: Sequence[dict[str, float]]) -> Times:
+        """How long it takes to store steps, each committed before the next."""
 
-    def in_batches(self, run: str, rows: Sequence[dict[str, float]]) -> float:
-        """Seconds to store all, as the system does it with most at once."""
+    def in_batches(self, run: str, rows: Sequence[dict[str, float]]) -> Times:
+        """How long it takes to store all, as the system does it with most at once."""
 
     def fill(self, run: str, rows: Iterator[dict[str, float]]) -> None:
         """Store a series to be charted, in whatever way."""
 
-    def chart(self, runs: Sequence[str]) -> float:
-        """Seconds to read one metric of these runs, at most `MOST` points of each."""
+    def chart(self, runs: Sequence[str]) -> Times:
+        """How long it takes to read one metric of these runs, at most `MOST` points of each."""
 
 
 class Mtprl:
@@ -95,25 +105,25 @@ class Mtprl:
                 ingest(connection, run, events, attempt=1, start=at, offset=end, torn_lines=0)
             at = end
 
-    def one_by_one(self, run: str, rows: Sequence[dict[str, float]]) -> float:
+    def one_by_one(self, run: str, rows: Sequence[dict[str, float]]) -> Times:
         """As System says."""
         number, lines = self._new(run), [_event(step, values) for step, values in enumerate(rows)]
         data, longest = b"".join(lines), max(map(len, lines))
         # Every line as long as the longest: each piece of that size is one event.
         data = b"".join(line[:-1].ljust(longest - 1) + b"\n" for line in lines)
-        return _seconds(lambda: self._carry(number, data, longest))
+        return _timed(lambda: self._carry(number, data, longest))
 
-    def in_batches(self, run: str, rows: Sequence[dict[str, float]]) -> float:
+    def in_batches(self, run: str, rows: Sequence[dict[str, float]]) -> Times:
         """As System says."""
         number, data = self._new(run), b"".join(_event(step, values) for step, values in enumerate(rows))
-        return _seconds(lambda: self._carry(number, data, 4 * 2**20))
+        return _timed(lambda: self._carry(number, data, 4 * 2**20))
 
     def fill(self, run: str, rows: Iterator[dict[str, float]]) -> None:
         """As System says."""
         data = b"".join(_event(step, values) for step, values in enumerate(rows))
         self._carry(self._new(run), data, 4 * 2**20)
 
-    def chart(self, runs: Sequence[str]) -> float:
+    def chart(self, runs: Sequence[str]) -> Times:
         """As System says."""
         from db import reads
 
@@ -124,7 +134,7 @@ class Mtprl:
             with self._engine.reading(self._store) as connection:
                 assert len(reads.series(connection, ids, _ONE, max_points=MOST)) == len(ids)
 
-        return _seconds(read)
+        return _timed(read)
 
 
 def _event(step: int, values: dict[str, float]) -> bytes:
@@ -158,15 +168,15 @@ class Mlflow:
         for begin in range(0, len(entities), most):
             self._store.log_batch(run, entities[begin : begin + most], [], [])
 
-    def one_by_one(self, run: str, rows: Sequence[dict[str, float]]) -> float:
+    def one_by_one(self, run: str, rows: Sequence[dict[str, float]]) -> Times:
         """As System says."""
         number, entities = self._new(run), self._entities(rows)
-        return _seconds(lambda: self._log(number, entities, METRICS))
+        return _timed(lambda: self._log(number, entities, METRICS))
 
-    def in_batches(self, run: str, rows: Sequence[dict[str, float]]) -> float:
+    def in_batches(self, run: str, rows: Sequence[dict[str, float]]) -> Times:
         """As System says."""
         number, entities = self._new(run), self._entities(rows)
-        return _seconds(lambda: self._log(number, entities, 1000))
+        return _timed(lambda: self._log(number, entities, 1000))
 
     def fill(self, run: str, rows: Iterator[dict[str, float]]) -> None:
         """By SQL, as log_batch would leave it: log_batch itself takes minutes for a million values."""
@@ -192,7 +202,7 @@ class Mlflow:
             while some := list(islice(values, 10_000)):
                 connection.execute(insert, some)
 
-    def chart(self, runs: Sequence[str]) -> float:
+    def chart(self, runs: Sequence[str]) -> Times:
         """As System says."""
         ids = {run.info.run_name: run.info.run_id for run in self._store.search_runs([self._experiment], "", 1)}
         wanted = [ids[run] for run in runs]
@@ -201,7 +211,7 @@ class Mlflow:
             found = self._store.get_metric_history_bulk_interval(wanted, _ONE[0], MOST, None, None)
             assert len({point.run_id for point in found}) == len(wanted)
 
-        return _seconds(read)
+        return _timed(read)
 
 
 class Trackio:
@@ -214,18 +224,18 @@ class Trackio:
         self._storage = SQLiteStorage
         self._most = MOST
 
-    def one_by_one(self, run: str, rows: Sequence[dict[str, float]]) -> float:
+    def one_by_one(self, run: str, rows: Sequence[dict[str, float]]) -> Times:
         """As System says."""
 
         def log() -> None:
             for step, values in enumerate(rows):
                 self._storage.bulk_log("benchmark", run, [values], [step])
 
-        return _seconds(log)
+        return _timed(log)
 
-    def in_batches(self, run: str, rows: Sequence[dict[str, float]]) -> float:
+    def in_batches(self, run: str, rows: Sequence[dict[str, float]]) -> Times:
         """As System says."""
-        return _seconds(lambda: self._storage.bulk_log("benchmark", run, list(rows), list(range(len(rows)))))
+        return _timed(lambda: self._storage.bulk_log("benchmark", run, list(rows), list(range(len(rows)))))
 
     def fill(self, run: str, rows: Iterator[dict[str, float]]) -> None:
         """As System says."""
@@ -233,7 +243,7 @@ class Trackio:
         while some := list(islice(numbered, 50_000)):
             self._storage.bulk_log("benchmark", run, [values for _, values in some], [step for step, _ in some])
 
-    def chart(self, runs: Sequence[str]) -> float:
+    def chart(self, runs: Sequence[str]) -> Times:
         """As System says."""
         self._most -= 1  # or it answers from memory
         asked = [{"run": run, "run_id": None} for run in runs]
@@ -242,32 +252,34 @@ class Trackio:
             found = self._storage.get_logs_batch("benchmark", asked, max_points=self._most)
             assert all(each["logs"] for each in found)
 
-        return _seconds(read)
+        return _timed(read)
 
 
-def _seconds(action: Callable[[], None]) -> float:
-    begun = time.perf_counter()
+def _timed(action: Callable[[], None]) -> Times:
+    begun, used = time.perf_counter(), time.process_time()
     action()
-    return time.perf_counter() - begun
+    return Times(time.perf_counter() - begun, time.process_time() - used)
 
 
 SYSTEMS: dict[str, Callable[[str], System]] = {"mtprl": Mtprl, "mlflow": Mlflow, "trackio": Trackio}
 
 
-def _fill(system: System) -> list[float]:
+def _fill(system: System) -> list[Times]:
     system.fill("long", _rows(LONG, _ONE))
     for number in range(RUNS):
         system.fill(f"of-many-{number}", _rows(SHORTER, _ONE, seed=number))
     return []
 
 
-def _charts(system: System, runs: Sequence[str]) -> list[float]:
+def _charts(system: System, runs: Sequence[str]) -> list[Times]:
     return [system.chart(runs) for _ in range(QUERIES)]
 
 
-WORKLOADS: dict[str, Callable[[System], list[float]]] = {
+WORKLOADS: dict[str, Callable[[System], list[Times]]] = {
     "one_by_one": lambda system: [system.one_by_one(f"steps-{time.time_ns()}", list(_rows(STEPS, _NAMES)))],
-    "in_batches": lambda system: [system.in_batches(f"batches-{time.time_ns()}", list(_rows(BATCH_STEPS, _NAMES)))],
+    "in_batches": lambda system: [
+        system.in_batches(f"batches-{time.time_ns()}", list(_rows(BATCH_STEPS[sys.argv[1]], _NAMES)))
+    ],
     "fill": _fill,
     "chart_of_one": lambda system: _charts(system, ["long"]),
     "chart_of_many": lambda system: _charts(system, [f"of-many-{number}" for number in range(RUNS)]),
