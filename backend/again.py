@@ -14,15 +14,15 @@ from backend import store
 from backend.celery_app import ring
 from backend.runs import devices_asked_for, difference, with_absolute_paths
 from backend.settings import variables
-from backend.trainer_process import CONFIG_FILE
 from db import reads
 from db import runs as writes
 from db.reads import RunDetail
 from db.statuses import ENDED, Status
 from trainer import preflight
-from trainer.config import RunConfig, dump, parse, resolve
+from trainer.config import RunConfig, parse, resolve
 from trainer.config.continuing import FREE, shown
 from trainer.errors import ConfigError, Problem, StoreError
+from trainer.folder import write_config
 
 _LONGEST_NAME = 80
 
@@ -62,7 +62,7 @@ def resume(run_id: int, overrides: Sequence[str] = (), *, cause: str = "resumed 
         )
         if not resumed:
             raise StoreError(f"run {run_id} was resumed by somebody else just now; `mtprl show {run_id}` shows it")
-        _write_config(Path(run.folder), config)
+        write_config(config, Path(run.folder))
     ring(run_id)
     again = "it goes on from its newest checkpoint" if run.step else "it starts anew"
     return f"run {run_id} is queued again: {again}, to step {config.steps}"
@@ -150,10 +150,3 @@ def _continued(run: RunDetail, overrides: Sequence[str]) -> RunConfig:
         )
     preflight.check(config)
     return config
-
-
-def _write_config(folder: Path, config: RunConfig) -> None:
-    """Write the configuration that the next attempt reads, all of it or nothing."""
-    partial = folder / f".{CONFIG_FILE}.new"
-    partial.write_text(dump(config), encoding="utf-8")
-    partial.replace(folder / CONFIG_FILE)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from backend import processes, store
 from backend.processes import Process
-from backend.trainer_process import MARK, TrainerProcess, folder_is_held, unmark
+from backend.trainer_process import MARK, TrainerProcess, unmark
 from db import claims
 from db.claims import OwnerRow
+from trainer.folder import is_held
 
 NEVER_HEARD = 15.0
 """Seconds that a new supervisor has to record itself."""
@@ -73,7 +74,7 @@ class Absences:
 
 def give_up(owner: OwnerRow) -> None:
     """Take the run from an owner whose host is gone; it is queued again, or ends."""
-    if folder_is_held(owner.folder):
+    if is_held(Path(owner.folder)):
         log.warning("run %d: nothing is heard of %s, but its trainer holds the run's folder", owner.run_id, owner.host)
         return
     reason = f"its host {owner.host} has not been heard of for {HOST_GONE:g} s"

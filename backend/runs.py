@@ -15,15 +15,15 @@ from sqlalchemy import Connection
 from backend import broker, fleet, store
 from backend.celery_app import ring
 from backend.settings import redis_url, settings, variables
-from backend.trainer_process import CONFIG_FILE
 from db import reads
 from db import runs as writes
 from db.reads import RunDetail, RunRow
 from db.statuses import ENDED, Status
 from trainer import preflight
-from trainer.config import JsonlData, RunConfig, dump, parse, resolve
+from trainer.config import JsonlData, RunConfig, parse, resolve
 from trainer.config.continuing import differences
 from trainer.errors import ConfigError, Problem, StoreError
+from trainer.folder import write_config
 from trainer.presets import presets
 
 ABANDONED = 60.0
@@ -220,7 +220,7 @@ def _create(
     folder = settings().runs / f"{run_id:05d}-{slug}-{secrets.token_hex(2)}"
     folders.append(folder)
     folder.mkdir(parents=True)
-    (folder / CONFIG_FILE).write_text(dump(config), encoding="utf-8")
+    write_config(config, folder)
     writes.set_folder(connection, run_id, str(folder))
     return run_id
 

@@ -218,7 +218,7 @@ def _dashboard(of: Settings, port: int) -> Service:
         command=dashboard_command(port),
         environment=environment(),
         log=of.logs / "dashboard.log",
-        answers=lambda _: _is_healthy(port),
+        answers=lambda _: is_healthy(port),
         seconds=90,
         facts={"port": port, "settings": _digest(of.database_url, of.redis_url)},
     )
@@ -244,7 +244,8 @@ def _dashboard_port(record: Record | None, wanted: int | None) -> int:
     return wanted
 
 
-def _is_healthy(port: int) -> bool:
+def is_healthy(port: int) -> bool:
+    """Whether the dashboard at this port of 127.0.0.1 answers."""
     connection = http.client.HTTPConnection(LOCAL_ADDRESS, port, timeout=2)
     try:
         connection.request("GET", "/_stcore/health")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import subprocess
 import sys
@@ -13,16 +12,13 @@ from pathlib import Path
 from backend import processes
 from backend.outcome import heading
 from backend.processes import Process
+from trainer.folder import CONFIG_FILE
 
 TRAINER = (sys.executable, "-P", "-m", "trainer")
 """The command that trains: it takes CONFIG --output FOLDER --attempt N and writes `trainer.events` to FOLDER. With -P, a folder
 named `trainer` where the user happens to be is not taken for ours."""
 
-CONFIG_FILE = "config.yaml"
 LOG_FILE = "trainer.log"
-LOCK_FILE = ".lock"
-"""Held by the trainer as long as it lives, on whatever host."""
-
 MARK = "MTPRL_ATTEMPT"
 """Variable of the trainer and of all that it starts, in whatever process group: the attempt that they belong to (`mark`)."""
 
@@ -137,15 +133,3 @@ def unmark(mark: str) -> tuple[int, str]:
     """The attempt's number and its run's folder; number 0 where it is no mark."""
     number, _, folder = mark.partition(":")
     return (int(number) if number.isdecimal() else 0), folder
-
-
-def folder_is_held(folder: Path | str) -> bool:
-    """Whether a trainer holds the run folder, on whatever host sees the same one; False where the folder is not seen here."""
-    try:
-        with open(Path(folder) / LOCK_FILE, "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -27,10 +27,10 @@ from backend.celery_app import LAUNCH, app
 from backend.devices import devices
 from backend.fleet import WORKER_SILENT
 from backend.settings import check_packages, environment, settings
-from backend.trainer_process import CONFIG_FILE
 from db import claims, workers
 from db.claims import Claim, OwnerRow
 from db.queue import Waiting
+from trainer.folder import CONFIG_FILE
 
 INTERVAL = 2.0
 """Seconds between two looks at the store."""

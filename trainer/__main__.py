@@ -6,20 +6,15 @@ Exit codes: 0 finished, 3 stopped by SIGTERM or Ctrl-C (after a checkpoint; the 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from trainer.config import RunConfig, dump, load, read_yaml, resolve
-from trainer.config.continuing import check_continues
-from trainer.errors import ConfigError, MtprlError, Problem, TrainingError
+from trainer.config import RunConfig, load
+from trainer.errors import MtprlError
 from trainer.events import JsonlSink
+from trainer.folder import keep_config, only_writer
 from trainer.launch.ending import StopRequest, to_its_end
 from trainer.launch.launcher import check_not_launched, last_step, launch
-from trainer.manifest import to_disk
 from trainer.narration import NarratingSink
 from trainer.output import never_fail_to_print
 
@@ -45,49 +40,6 @@ def main() -> int:
         fix = "free disk space or make it writable, or give another folder with --output"
         print(f"{where}: cannot be written ({error.strerror}); {fix}", file=sys.stderr)
     return 1
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the run folder; events and checkpoints have one writer. The system lets go of it when the process dies, however that is.
-
-    Raises:
-        TrainingError: another trainer holds it.
-    """
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainingError(
-                f"{folder}: another trainer is writing there; wait for its end, or give another folder"
-            ) from None
-        yield
-
-
-def keep_config(config: RunConfig, folder: Path) -> None:
-    """Write the configuration into the run folder, all of it or nothing, so that it is there whatever becomes of the process.
-
-    Raises:
-        ConfigError: the folder holds a run that cannot go on with this configuration, or whose configuration cannot be read.
-        OSError: it cannot be written.
-    """
-    kept = folder / "config.yaml"
-    if kept.exists() and check_continues(_began_with(kept), config, str(kept)) == config:
-        return
-    partial = kept.with_name(".config.yaml.partial")
-    partial.write_text(dump(config), encoding="utf-8")
-    to_disk(partial)
-    partial.replace(kept)
-
-
-def _began_with(kept: Path) -> dict[str, Any]:
-    try:
-        return resolve(read_yaml(kept))
-    except ConfigError as error:
-        fix = (
-            f"{kept} is what the run began with: put it right, or remove it; checkpoints know their configuration, too"
-        )
-        raise ConfigError([*error.problems, Problem("", fix)]) from None
 
 
 def run(config: RunConfig, folder: Path, attempt: int) -> int:

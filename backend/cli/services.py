@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-TERMINATE = 15.0
-"""Seconds that a worker has to end in good order."""
 
 
 def migrate() -> None:
@@ -47,7 +45,7 @@ def worker(
 
     check_packages()
     require_store()
-    name = f"{name}@{_host()}" if name else stack.worker_name(settings(), "worker")
+    name = f"{name}@{socket.gethostname()}" if name else stack.worker_name(settings(), "worker")
     if check:
         _check(name)
         return
@@ -103,21 +101,14 @@ def _end_runs() -> None:
 
 
 def _check(name: str) -> None:
-    from backend import store
-    from backend.fleet import WORKER_SILENT
+    from backend import fleet, store
     from db import reads
 
     with store.reading() as connection:
-        rows: list[Any] = [row for row in reads.workers(connection) if row.name == name]
-    age = time.time() - rows[0].heartbeat_at if rows else None
-    if age is None or age > WORKER_SILENT or rows[0].ended_at is not None:
-        last = "was never heard of" if age is None else f"was last heard of {age:.0f} s ago"
-        typer.secho(f"worker {name} {last}", fg="red", err=True)
+        heard = {row.name: row.heartbeat_at for row in reads.workers(connection)}
+        is_alive = name in {row.name for row in fleet.alive(connection)}
+    last = f"was last heard of {time.time() - heard[name]:.0f} s ago" if name in heard else "was never heard of"
+    if not is_alive:
+        typer.secho(f"worker {name} is not alive; it {last}", fg="red", err=True)
         raise typer.Exit(1)
-    typer.echo(f"worker {name} was heard of {age:.0f} s ago")
-
-
-def _host() -> str:
-    import socket
-
-    return socket.gethostname()
+    typer.echo(f"worker {name} {last}")

@@ -19,10 +19,10 @@ def train(
 ) -> None:
     """Train one run by itself: no queue, no database. In a folder with checkpoints of the same run it goes on from them."""
     from backend.settings import check_packages, environment
-    from backend.trainer_process import CONFIG_FILE, TRAINER
+    from backend.trainer_process import TRAINER
     from trainer import preflight
-    from trainer.__main__ import keep_config, only_writer
     from trainer.config import parse
+    from trainer.folder import CONFIG_FILE, keep_config, only_writer
 
     check_packages()
     values, _ = read_config(config, overrides)

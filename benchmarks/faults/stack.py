@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import subprocess
@@ -102,7 +101,7 @@ class Stack:
         """The dashboard, until it says that it is healthy."""
         self.dashboard_port = self.dashboard_port or services.free_port(30_000 + self.trial.number * 50)
         self._start("dashboard", stack.dashboard_command(self.dashboard_port))
-        assert until(self._dashboard_answers, SECONDS), "the dashboard does not answer"
+        assert until(lambda: stack.is_healthy(self.dashboard_port), SECONDS), "the dashboard does not answer"
 
     def pids(self, name: str) -> list[int]:
         """The process of a service and all that it started, the first one first."""
@@ -126,16 +125,6 @@ class Stack:
                 env=environment(),
                 start_new_session=True,
             )
-
-    def _dashboard_answers(self) -> bool:
-        connection = http.client.HTTPConnection(LOCAL_ADDRESS, self.dashboard_port, timeout=2)
-        try:
-            connection.request("GET", "/_stcore/health")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
 
     # --- what is there -------------------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from backend_harness import look
 
 from backend import reaper, store
 from backend.reaper import HOST_GONE, Absences
-from backend.trainer_process import LOCK_FILE
 from db import claims
 from db.claims import OwnerRow
 from db.statuses import Status
+from trainer.folder import LOCK_FILE
 
 
 def owner(run_id: int = 1, heartbeat_at: float = 5.0) -> OwnerRow:

@@ -69,15 +69,15 @@ def test_of_several_seeds_all_are_queued_or_none(home: Path, values: dict[str, A
 def test_a_failure_while_folders_are_made_leaves_nothing_behind(
     home: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dump, calls = runs.dump, []
+    write_config, calls = runs.write_config, []
 
-    def dump_once(config: RunConfig) -> str:
+    def write_once(config: RunConfig, folder: Path) -> None:
         calls.append(config)
         if len(calls) == 2:
             raise OSError("no space left on device")
-        return dump(config)
+        write_config(config, folder)
 
-    monkeypatch.setattr(runs, "dump", dump_once)
+    monkeypatch.setattr(runs, "write_config", write_once)
     with pytest.raises(OSError, match="no space"):
         runs.submit_many(values, [0, 1])
     assert everything(home) == (0, [])

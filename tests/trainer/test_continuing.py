@@ -6,10 +6,10 @@ import signal
 import pytest
 from checkpoints import begin, changed, save_at
 
-from trainer.__main__ import keep_config
 from trainer.config import dump, load, parse
 from trainer.errors import ConfigError
 from trainer.events import MemorySink
+from trainer.folder import keep_config
 
 
 @pytest.fixture

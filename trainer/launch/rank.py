@@ -16,6 +16,7 @@ from pathlib import Path
 
 from trainer.config import load
 from trainer.events import JsonlSink, NullSink, Sink
+from trainer.folder import CONFIG_FILE
 from trainer.launch.ending import StopRequest, to_its_end
 from trainer.narration import NarratingSink
 from trainer.output import never_fail_to_print
@@ -39,7 +40,7 @@ def train(folder: Path, attempt: int, meeting_point: Path, stop: StopRequest) ->
     from trainer.launch.device import join  # imports torch: late, so that a stop is heeded from the start
     from trainer.loop import train
 
-    config = load(folder / "config.yaml")
+    config = load(folder / CONFIG_FILE)
     join(config, meeting_point)
     sink: Sink = NullSink()
     if os.environ["RANK"] == "0":
