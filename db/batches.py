@@ -47,6 +47,31 @@ class Ended(NamedTuple):
 
 
 @dataclass(slots=True)
+class Evaluated:
+    """What one stretch of events says of one evaluation."""
+
+    row: Row
+    """The columns of `evaluations`, the run's id apart."""
+    adds: bool
+    """Whether these items stand beside those that are stored already; else they take their place."""
+    items: dict[str, Row] = field(default_factory=dict)
+    """By item id: the other columns of `evaluation_items`."""
+    samples: dict[tuple[str, int], Row] = field(default_factory=dict)
+    """By item id and sample: the other columns of `evaluation_samples`."""
+
+    def follow(self, later: Evaluated) -> Evaluated:
+        """Both as one, where the later one adds to what this one says."""
+        if not later.adds or evaluation_terms(self.row) != evaluation_terms(later.row):
+            return later
+        return Evaluated(later.row, self.adds, {**self.items, **later.items}, {**self.samples, **later.samples})
+
+
+def evaluation_terms(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What must be equal for items to stand in one evaluation."""
+    return tuple(row[name] for name in ("samples", "temperature", "top_p", "max_tokens", "revision", "grader"))
+
+
+@dataclass(slots=True)
 class Batch:
     """The rows of one stretch of events; a later event takes the place of an earlier one with the same key."""
 
@@ -56,8 +81,8 @@ class Batch:
     """By name and place."""
     completions: dict[tuple[int, str, int], Row] = field(default_factory=dict)
     """By (step, prompt_id, sample)."""
-    evaluations: dict[tuple[str, int], tuple[Row, dict[str, str]]] = field(default_factory=dict)
-    """By (benchmark, step): the row, and each item's outcomes."""
+    evaluations: dict[tuple[str, int], Evaluated] = field(default_factory=dict)
+    """By (benchmark, step)."""
     history: list[Row] = field(default_factory=list)
     """Rows of run_events."""
 
@@ -154,12 +179,29 @@ def _evaluation(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
         "temperature": _finite(event["temperature"]),
         "top_p": _finite(event["top_p"]),
         "time": header["time"],
+        "max_tokens": _optional(_whole, event.get("max_tokens")),
+        "revision": _optional(_short, event.get("revision")),
+        "grader": _optional(_short, event.get("grader")),
     }
-    items = {
-        _text(item["id"], 200): "".join("1" if _bit(bit) else "0" for bit in item["outcomes"])
-        for item in event["items"]
-    }
-    result.batches[-1].evaluations[row["benchmark"], row["step"]] = (row, items)
+    said = Evaluated(row, _truth(event.get("adds", False)))
+    for item in event["items"]:
+        identifier, outcomes = _text(item["id"], 200), [_bit(bit) for bit in item["outcomes"]]
+        said.items[identifier] = {
+            "outcomes": "".join(map(str, outcomes)),
+            "problem": _optional(_text, item.get("problem")),
+            "answer": _optional(_text, item.get("answer")),
+        }
+        for number, (correct, sample) in enumerate(zip(outcomes, item.get("samples") or [], strict=False)):
+            said.samples[identifier, number] = {
+                "completion": _text(sample["completion"]),
+                "tokens": _whole(sample["tokens"]),
+                "truncated": _truth(sample["truncated"]),
+                "correct": bool(correct),
+                "extracted": _optional(_text, sample["extracted"]),
+                "reason": _text(sample["reason"]),
+            }
+    evaluations, key = result.batches[-1].evaluations, (row["benchmark"], row["step"])
+    evaluations[key] = evaluations[key].follow(said) if key in evaluations else said
 
 
 def _checkpoint(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
@@ -228,6 +270,10 @@ def _text(value: Any, longest: int | None = None) -> str:
     if longest is not None and len(value) > longest:
         raise ValueError(value)
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _short(value: Any) -> str:
+    return _text(value, 40)
 
 
 @lru_cache(maxsize=4096)

@@ -29,12 +29,13 @@ from sqlalchemy import (
 )
 
 from db import extremes, upsert
-from db.batches import Batch, Ended, Place, Rewind, Row, Value, parse
+from db.batches import Batch, Ended, Evaluated, Place, Rewind, Row, Value, evaluation_terms, parse
 from db.statuses import Status
 from db.tables import (
     attempts,
     completions,
     evaluation_items,
+    evaluation_samples,
     evaluations,
     latest_metrics,
     metric_names,
@@ -194,7 +195,7 @@ def _store(connection: Connection, run_id: int, batch: Batch) -> None:
         rows = [{"run_id": run_id, **batch.completions[key]} for key in sorted(batch.completions)]
         connection.execute(upsert.replace(connection, completions), rows)
     for key in sorted(batch.evaluations):
-        _store_evaluation(connection, {"run_id": run_id, **batch.evaluations[key][0]}, batch.evaluations[key][1])
+        _store_evaluation(connection, run_id, batch.evaluations[key])
     if batch.history:
         connection.execute(insert(run_events), [{"run_id": run_id, **row} for row in batch.history])
 
@@ -239,13 +240,23 @@ def _metric_ids(connection: Connection, names: Set[str]) -> dict[str, int]:
     return ids
 
 
-def _store_evaluation(connection: Connection, row: Row, items: Mapping[str, str]) -> None:
+def _store_evaluation(connection: Connection, run_id: int, said: Evaluated) -> None:
+    row = {"run_id": run_id, **said.row}
+    key = [evaluations.c[name] for name in ("run_id", "benchmark", "step")]
+    stored = connection.execute(select(evaluations).where(*(column == row[column.name] for column in key))).mappings()
+    before = next(map(dict, stored), None)
     statement = upsert.insert(connection, evaluations)
-    key = [evaluations.c.run_id, evaluations.c.benchmark, evaluations.c.step]
-    values = {name: statement.excluded[name] for name in ("attempt", "samples", "temperature", "top_p", "time")}
+    values = {name: statement.excluded[name] for name in row if name not in ("run_id", "benchmark", "step")}
     statement = statement.on_conflict_do_update(index_elements=key, set_=values)
     number = connection.execute(statement.returning(evaluations.c.id), row).scalar_one()
-    connection.execute(delete(evaluation_items).where(evaluation_items.c.evaluation_id == number))
-    if items:
-        rows = [{"evaluation_id": number, "item_id": item, "outcomes": items[item]} for item in sorted(items)]
-        connection.execute(insert(evaluation_items), rows)
+    if before is not None and not (said.adds and evaluation_terms(before) == evaluation_terms(row)):
+        for table in (evaluation_items, evaluation_samples):
+            connection.execute(delete(table).where(table.c.evaluation_id == number))
+    items = [{"evaluation_id": number, "item_id": item, **said.items[item]} for item in sorted(said.items)]
+    samples = [
+        {"evaluation_id": number, "item_id": item, "sample": sample, **said.samples[item, sample]}
+        for item, sample in sorted(said.samples)
+    ]
+    for table, rows in ((evaluation_items, items), (evaluation_samples, samples)):
+        if rows:
+            connection.execute(upsert.replace(connection, table), rows)

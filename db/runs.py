@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from db import upsert
-from db.statuses import ENDED, Status
+from db.statuses import ENDED, Kind, Status
 from db.tables import experiments, run_events, runs
 from trainer.errors import StoreError
 
@@ -34,11 +34,15 @@ def create_run(
     retries: int = 0,
     cloned_from: int | None = None,
     difference: Sequence[tuple[str, Any, Any]] | None = None,
+    kind: Kind = Kind.TRAINING,
+    evaluates: int | None = None,
+    evaluates_step: int | None = None,
 ) -> int:
     """Put a run at the end of the queue and return its id; the experiment is made where it is new.
 
     `folder` may be given later with `set_folder`, where the id is to be part of it. `difference` is (field, there, here) for
-    each setting in which it differs from the run that it is cloned from.
+    each setting in which it differs from the run that it is cloned from. `evaluates` is the run whose policy after `evaluates_step` an
+    evaluation is about.
     """
     connection.execute(
         upsert.insert(connection, experiments).values(name=experiment, created_at=now).on_conflict_do_nothing()
@@ -64,6 +68,9 @@ def create_run(
             retries=retries,
             cloned_from=cloned_from,
             difference=None if difference is None else [list(change) for change in difference],
+            kind=kind,
+            evaluates=evaluates,
+            evaluates_step=evaluates_step,
         )
         .returning(runs.c.id)
     ).scalar_one()

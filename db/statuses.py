@@ -1,4 +1,4 @@
-"""The statuses of a run.
+"""The statuses of a run, and what kinds of runs there are.
 
 queued -> starting -> running -> finished | failed | stopped
    |          |----------`-> stopping -> stopped
@@ -9,6 +9,13 @@ queued -> starting -> running -> finished | failed | stopped
 from __future__ import annotations
 
 from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a run does: it trains a policy, or evaluates one."""
+
+    TRAINING = "training"
+    EVALUATION = "evaluation"
 
 
 class Status(StrEnum):

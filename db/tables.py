@@ -56,6 +56,11 @@ runs = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("experiment_id", Integer, ForeignKey("experiments.id"), nullable=False, index=True),
+    # training, or evaluation: an evaluation's steps are the problems that it has answered.
+    Column("kind", String(20), nullable=False, server_default="training"),
+    # Of an evaluation: the run whose policy it evaluates and after which step; none for a model that no run made.
+    Column("evaluates", Integer, index=True),
+    Column("evaluates_step", Integer),
     Column("name", String(120), nullable=False),
     Column("config", JSON, nullable=False),
     # Copied out of the configuration, so that lists and boards need not open it.
@@ -209,6 +214,10 @@ evaluations = Table(
     Column("temperature", Float, nullable=False),
     Column("top_p", Float, nullable=False),
     Column("time", Float, nullable=False),
+    # Longest response in tokens, content hash of the problems, version of the grader: none where an older version did not say.
+    Column("max_tokens", Integer),
+    Column("revision", String(40)),
+    Column("grader", String(40)),
     UniqueConstraint("run_id", "benchmark", "step"),
 )
 
@@ -219,7 +228,24 @@ evaluation_items = Table(
     Column("item_id", String(200), primary_key=True),
     # One character per sample, "1" right and "0" wrong, in the order they were drawn.
     Column("outcomes", Text, nullable=False),
+    # None where the samples' texts were not kept.
+    Column("problem", Text),
+    Column("answer", Text),
     sqlite_with_rowid=False,
+)
+
+evaluation_samples = Table(
+    "evaluation_samples",
+    metadata,
+    Column("evaluation_id", Integer, ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True),
+    Column("item_id", String(200), primary_key=True),
+    Column("sample", Integer, primary_key=True, autoincrement=False),
+    Column("completion", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+    Column("correct", Boolean, nullable=False),
+    Column("extracted", Text),
+    Column("reason", Text, nullable=False),
 )
 
 run_events = Table(

@@ -10,7 +10,10 @@ epoch). JSON has no NaN or infinity: such values stand as the strings "NaN", "In
     metrics           values: {name: number}
     completions       items: [{prompt_id, sample, problem, answer, completion, reward, advantage, correct, extracted, reason,
                       tokens, truncated}]
-    evaluation        benchmark, samples, temperature, top_p, items: [{id, outcomes: [0 or 1 per sample]}]
+    evaluation        benchmark, samples, temperature, top_p, max_tokens, revision (of the problems), grader (its version),
+                      items: [{id, outcomes: [0 or 1 per sample]}], where the texts are kept also with problem, answer and
+                      samples: [{completion, tokens, truncated, extracted, reason}]; adds: true where the items stand beside those
+                      of earlier events, false where they take their place
     checkpoint        path, relative to the run folder; where the step was evaluated, best: is it the best that is kept
     alarm             severity: warning | info (a warning of this name is over) | error, name, message
     ended             outcome: finished | stopped | failed, message

@@ -6,7 +6,14 @@ Every function works in the caller's transaction, opened with `db.engine.reading
 from db.reads.activity import RunEvent, WorkerRow, run_events, workers
 from db.reads.alarms import AlarmRow, alarms_on
 from db.reads.charts import Aligned, Series, aligned, series
-from db.reads.evaluations import EvaluationRow, evaluations
+from db.reads.evaluations import (
+    EvaluatedItem,
+    EvaluationRow,
+    SampleRow,
+    evaluated_item,
+    evaluations,
+    extracted_answers,
+)
 from db.reads.metrics import Average, ExportRow, Point, export_rows, latest, metric_list, mini_batch_mean
 from db.reads.runs import (
     RECENT_STEPS,
@@ -29,6 +36,7 @@ __all__ = [
     "AttemptRow",
     "Average",
     "CompletionRow",
+    "EvaluatedItem",
     "EvaluationRow",
     "ExperimentRow",
     "ExportRow",
@@ -36,15 +44,18 @@ __all__ = [
     "RunDetail",
     "RunEvent",
     "RunRow",
+    "SampleRow",
     "Series",
     "WorkerRow",
     "alarms_on",
     "aligned",
     "completion_steps",
     "completions_at",
+    "evaluated_item",
     "evaluations",
     "experiments",
     "export_rows",
+    "extracted_answers",
     "find_run",
     "get_run",
     "latest",

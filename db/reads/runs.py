@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, String, cast, func, or_, select
 
 from db import tables
 from db.reads.metrics import decode
-from db.statuses import Status
+from db.statuses import Kind, Status
 from db.tables import attempts, latest_metrics, leases, metric_names, metrics, runs
 from trainer.errors import StoreError
 from trainer.events import STEP_LEVEL
@@ -28,6 +28,11 @@ class RunRow:
     """A run as lists show it; times in seconds since the epoch."""
 
     id: int
+    kind: Kind
+    evaluates: int | None
+    """Of an evaluation: the run whose policy it is about; None for a model that no run made."""
+    evaluates_step: int | None
+    """Of an evaluation: the step after which that policy was saved."""
     name: str
     experiment: str
     regime: str
@@ -115,10 +120,12 @@ def list_runs(
     experiment: str | None = None,
     status: Status | None = None,
     regime: str | None = None,
+    kind: Kind | None = None,
+    evaluates: int | None = None,
     text: str = "",
     limit: int = 200,
 ) -> list[RunRow]:
-    """The newest runs first, of one experiment, status or regime where these are given.
+    """The newest runs first, of one experiment, status, regime or kind, or evaluations of one run, where these are given.
 
     `text` has to be part of the name, preset, algorithm or reason, or be the run's number; upper and lower case are alike.
     """
@@ -133,8 +140,9 @@ def list_runs(
         statement = statement.where(or_(*found))
     if experiment is not None:
         statement = statement.where(tables.experiments.c.name == experiment)
-    if status is not None:
-        statement = statement.where(runs.c.status == status)
+    for column, wanted in ((runs.c.status, status), (runs.c.kind, kind), (runs.c.evaluates, evaluates)):
+        if wanted is not None:
+            statement = statement.where(column == wanted)
     return _with_headlines(connection, statement)
 
 
@@ -228,7 +236,7 @@ def _with_headlines(connection: Connection, statement: Select) -> list[RunRow]:
     for row in rows:
         row["devices"] = devices.get(row["id"], ())
         row["coefficient"] = coefficients.get(row["id"])
-        row["status"] = Status(row["status"])
+        row["status"], row["kind"] = Status(row["status"]), Kind(row["kind"])
         row["latest"] = {name: values[row["id"]][name] for name in HEADLINES if name in values[row["id"]]}
     return [RunRow(**row) for row in rows]
 

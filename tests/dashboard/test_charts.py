@@ -120,9 +120,9 @@ def test_a_scatter_shows_every_dot_and_the_diagonal_widens_nothing():
 
 
 def test_an_evaluation_is_drawn_with_its_interval():
-    rows = [
-        EvaluationRow(1, "addition", step, 1, 2, 1.0, 1.0, 0.0, {"a": "11", "b": "10", "c": "00"}) for step in (20, 0)
-    ]
+    values = dict.fromkeys(EvaluationRow.__dataclass_fields__)
+    values |= {"benchmark": "addition", "samples": 2, "items": {"a": "11", "b": "10", "c": "00"}}
+    rows = [EvaluationRow(**{**values, "step": step}) for step in (20, 0)]
     [figure] = run_charts.evaluation_figures(rows, "#000000")
     band, line = figure.data
     assert "avg@2" in figure.layout.title.text
