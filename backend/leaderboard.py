@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from db import reads
 from db.reads import EvaluationRow, RunDetail, Series
 from db.statuses import Status
-from trainer.config import JsonlData, RunConfig, parse
+from trainer.config import RunConfig, parse
 from trainer.errors import ConfigError
 from trainer.evaluation.statistics import SEEDS_FOR_METHODS, Estimate, Outcomes, avg_at_k, compare
 
@@ -152,7 +152,7 @@ def _board(entries: Sequence[_Entry], series: Mapping[tuple[int, str], Series]) 
         temperature=evaluation.temperature,
         top_p=evaluation.top_p,
         model=config.model.path,
-        data=config.data.path if isinstance(config.data, JsonlData) else config.data.task,
+        data=config.data.source,
         steps=config.steps,
         prompts_per_step=config.rollout.prompts_per_step,
         samples_per_prompt=config.rollout.samples_per_prompt,

@@ -9,6 +9,8 @@ MTPRL_DASHBOARD_PORT     by default 8501, or the next free one
 MTPRL_DASHBOARD_ADDRESS  127.0.0.1, the only one that is accepted
 MTPRL_CPU_SLOTS          runs at once where there is no GPU; by default one per core, up to 4
 MTPRL_STOP_GRACE         seconds that a trainer has to write a checkpoint when it is stopped; 30 by default
+MTPRL_BENCHMARKS_DIR     folder with the six benchmarks as JSONL files (`trainer.evaluation.suites`); by default
+                         ../shared/benchmarks beside the repository where it exists, else they come from the hub
 """
 
 from __future__ import annotations

@@ -113,6 +113,8 @@ def _field(path: str, key: str, part: Mapping[str, Any]) -> Field:
     kind: Kind
     if "enum" in schema:
         kind = "choice"
+    elif "$ref" in schema:  # a section within a section, such as data.columns
+        kind = "block"
     elif schema["type"] == "array":
         kind = "inline" if "prefixItems" in schema else "block"
     elif schema["type"] == "object" or path.endswith(".template"):

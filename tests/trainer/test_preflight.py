@@ -228,9 +228,10 @@ def test_a_bad_line_is_named_by_field_file_and_line(demo):
     for name in ("train", "test"):
         with (demo / "data" / "addition" / f"{name}.jsonl").open("a") as file:
             file.write('{"problem": "1+1="}\n')
+    fix = "has no 'answer'; add it, or name the column that holds it in columns.answer (there are problem)"
     assert refusals(demo) == {
-        "data.path": f"{demo}/data/addition/train.jsonl, line 65: has no 'answer'; add it",
-        "evaluation.benchmarks.0.data.path": f"{demo}/data/addition/test.jsonl, line 6: has no 'answer'; add it",
+        "data.path": f"{demo}/data/addition/train.jsonl, line 65: {fix}",
+        "evaluation.benchmarks.0.data.path": f"{demo}/data/addition/test.jsonl, line 6: {fix}",
     }
 
 

@@ -7,6 +7,7 @@
 Imports no torch, so that the command line and the pages start fast.
 """
 
+from trainer.config.data import Columns, Data, HubData, JsonlData, ReasoningGymData
 from trainer.config.method import (
     Algorithm,
     CrossEntropy,
@@ -26,15 +27,12 @@ from trainer.config.schema import (
     Audit,
     Benchmark,
     Checkpoint,
-    Data,
     Evaluation,
-    JsonlData,
     Launch,
     Logging,
     Model,
     Mtp,
     Optimizer,
-    ReasoningGymData,
     Reward,
     Rollout,
     RunConfig,
@@ -48,6 +46,7 @@ __all__ = [
     "Audit",
     "Benchmark",
     "Checkpoint",
+    "Columns",
     "CrossEntropy",
     "Dapo",
     "Data",
@@ -55,6 +54,7 @@ __all__ = [
     "Evaluation",
     "Grpo",
     "Gspo",
+    "HubData",
     "JsonlData",
     "Launch",
     "Logging",

@@ -12,55 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from trainer.config import rules
+from trainer.config.data import Data
 from trainer.config.method import Algorithm, Dapo, Regime
 from trainer.config.section import LARGEST, Decay, Finite, NonNegative, Positive, Section, Temperature
 from trainer.errors import ConfigError
 
 LONGEST_BENCHMARK_NAME = 80  # characters: what the store's columns hold
-
-
-# --- data ------------------------------------------------------------------------------------------------
-
-
-class Prompted(Section):
-    """What every source of problems shares."""
-
-    template: str = "{problem}"
-    """Text that the model sees; `{problem}` stands for the problem."""
-
-    @model_validator(mode="after")
-    def _template_holds_the_problem(self) -> Prompted:
-        if "{problem}" not in self.template:
-            raise ValueError(f"template: {self.template!r} has no {{problem}} in it; add it where the problem belongs")
-        return self
-
-
-class JsonlData(Prompted):
-    """A JSONL file with one {"id", "problem", "answer"} per line (id may be absent: the line number is used)."""
-
-    kind: Literal["jsonl"] = "jsonl"
-    path: Annotated[str, Field(min_length=1)]
-    """The file. `${MTPRL_HOME}` and other environment variables are filled in."""
-
-
-class ReasoningGymData(Prompted):
-    """A procedurally generated task of the reasoning-gym library, by name."""
-
-    kind: Literal["reasoning_gym"] = "reasoning_gym"
-    task: Annotated[str, Field(min_length=1)]
-    """Name of the task, such as basic_arithmetic or gcd."""
-    size: Positive = 1000
-    """How many problems to generate."""
-    seed: NonNegative = 0
-    """Seed of the generator; give evaluation another one than training."""
-    settings: dict[str, Any] = Field(default={})
-    """Further settings of the task, as the library names them."""
-
-
-Data = Annotated[JsonlData | ReasoningGymData, Field(discriminator="kind")]
-
-
-# --- the rest of the recipe ------------------------------------------------------------------------------
 
 
 class Model(Section):

@@ -9,6 +9,7 @@ This package imports no torch.
 """
 
 from trainer.tasks.grading import Grade, Grader, Grading, grade
-from trainer.tasks.items import LONGEST_ID, Item, check, load
+from trainer.tasks.items import LONGEST_ID, Item
+from trainer.tasks.sources import check, load
 
 __all__ = ["LONGEST_ID", "Grade", "Grader", "Grading", "Item", "check", "grade", "load"]
