@@ -117,8 +117,9 @@ class _Entry:
 
     @property
     def outcomes(self) -> Outcomes:
-        """By problem: 0 or 1 per sample."""
-        return {item: [int(letter) for letter in text] for item, text in self.evaluation.items.items()}
+        """By benchmark and problem: 0 or 1 per sample."""
+        items = {item: [int(letter) for letter in text] for item, text in self.evaluation.items.items()}
+        return {self.evaluation.benchmark: items}
 
 
 def leaderboard(connection: Connection, experiment: str | None = None) -> list[Board]:

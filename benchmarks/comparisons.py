@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.intervals import Mean, holm, mean, paired, pooled
+from benchmarks.intervals import Mean, mean, paired, pooled
 from benchmarks.markdown import p_value, percent, plain_p, points, table
 from benchmarks.plan import ARMS
 from benchmarks.records import Block, Measure, area, final, metric
+from trainer.evaluation.statistics import holm
 
 DETACHED = tuple(arm.name for arm in ARMS if arm.values["regime"]["kind"] == "detach")
 """Detach at each learning rate."""

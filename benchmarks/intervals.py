@@ -1,4 +1,4 @@
-"""Means and paired differences over few seeds, with Student's intervals and p-values, and Holm's correction for many of them."""
+"""Means and paired differences over few seeds, with Student's intervals and p-values."""
 
 from __future__ import annotations
 
@@ -111,14 +111,3 @@ def pooled(blocks: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) ->
     """Per seed that all blocks have, the mean over blocks of the paired difference: seeds are what varies, blocks are fixed."""
     seeds = set.intersection(*(values.keys() & others.keys() for values, others in blocks)) if blocks else set()
     return [fmean(values[seed] - others[seed] for values, others in blocks) for seed in sorted(seeds)]
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's adjusted p-values: the chance of one false finding among all of them stays below the level."""
-    adjusted: dict[str, float] = {}
-    largest = 0.0
-    ordered = sorted(p_values.items(), key=lambda item: item[1])
-    for place, (name, p) in enumerate(ordered):
-        largest = max(largest, min(1.0, (len(ordered) - place) * p))
-        adjusted[name] = largest
-    return adjusted

@@ -155,7 +155,9 @@ def evaluation_figures(rows: Sequence[EvaluationRow], colour: str) -> list[go.Fi
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         own = sorted((row for row in rows if row.benchmark == benchmark), key=lambda row: row.step)
         estimates = [
-            statistics.avg_at_k([{item: [int(mark) for mark in marks] for item, marks in row.items.items()}])
+            statistics.avg_at_k(
+                [{benchmark: {item: [int(mark) for mark in marks] for item, marks in row.items.items()}}]
+            )
             for row in own
         ]
         line = charts.Line(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.intervals import holm, mean, paired, pooled, ratio, student_p
+from benchmarks.intervals import mean, paired, pooled, ratio, student_p
 
 
 def test_mean_of_five_has_the_interval_of_four_degrees_of_freedom():
@@ -48,12 +48,6 @@ def test_pooling_averages_blocks_within_a_seed_and_leaves_out_incomplete_seeds()
     assert pooled([]) == []
 
 
-def test_holm_is_stepwise_and_never_falls():
-    found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
-    assert found == pytest.approx({"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06})
-    assert holm({"a": 0.7, "b": 0.6}) == {"b": 1.0, "a": 1.0}
-
-
 def test_fieller_with_an_exact_denominator_is_the_mean_over_it():
     # Numerators 1, 2, 3: mean 2, standard error 0.57735, t(0.975, 2) = 4.30265; all over 10.
     found = ratio([1.0, 2.0, 3.0], [10.0, 10.0, 10.0])
@@ -80,12 +74,3 @@ def test_fieller_has_no_bound_where_the_denominator_may_be_0():
     assert math.isnan(ratio([1.0], [2.0]).low)
     with pytest.raises(ValueError, match="2 numerators and 1 denominators"):
         ratio([1.0, 2.0], [1.0])
-
-
-def test_holm_by_hand_multiplies_the_smallest_by_all_and_the_largest_by_one():
-    # 3 x 0.02, then 2 x 0.03, then 1 x 0.05, none below the one before.
-    assert holm({"last": 0.05, "first": 0.02, "second": 0.03}) == pytest.approx(
-        {"first": 0.06, "second": 0.06, "last": 0.06}
-    )
-    # Only the first stays below 0.05: 3 x 0.01, then 2 x 0.03, then 0.5.
-    assert holm({"a": 0.5, "b": 0.01, "c": 0.03}) == pytest.approx({"b": 0.03, "c": 0.06, "a": 0.5})
