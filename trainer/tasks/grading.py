@@ -25,6 +25,9 @@ from trainer.tasks import answers
 from trainer.tasks.items import Item, Scorer
 from trainer.tasks.symbolic import MathScorer
 
+GRADER_VERSION = "1"
+"""Changes whenever a verdict may change, so that accuracies are compared only where the same grader gave them."""
+
 LONGEST_FORMULA = 1_000
 LONGEST_TEXT = 20_000
 """Characters of an answer beyond which it is wrong unread: for math-verify, and for a source's own scorer."""
