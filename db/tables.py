@@ -248,6 +248,17 @@ evaluation_samples = Table(
     Column("reason", Text, nullable=False),
 )
 
+# What the leaderboard showed at one time. Rows are written once and never changed: the token is made from what they hold.
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("token", String(40), primary_key=True),
+    Column("title", String(200), nullable=False),
+    Column("created_at", Float, nullable=False, index=True),
+    # JSON, as text: a column of type JSON may come back with other bytes.
+    Column("content", Text, nullable=False),
+)
+
 run_events = Table(
     "run_events",
     metadata,
