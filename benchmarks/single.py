@@ -13,9 +13,10 @@ from benchmarks.bases import base_folder, exact_accuracy, read_pairs, teacher_fo
 from benchmarks.plan import Job
 from trainer.config import Evaluation, RunConfig
 from trainer.errors import TrainingError
-from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.evaluate import answer, average
 from trainer.events import STEP_LEVEL, MemorySink
-from trainer.loop import collect, learn
+from trainer.loop import EVALUATED_AT_ONCE, collect, learn
+from trainer.rollout.engine import Sampling
 from trainer.rollout.prompts import tokenize
 from trainer.seeds import derive
 from trainer.tasks import Grader, load
@@ -96,8 +97,11 @@ def _sampled_accuracy(run: Training, test: Path) -> float:
     items = load(run.config.data.model_copy(update={"path": str(test)}))
     prompts = tokenize(items, run.tokenizer, run.config.rollout.max_prompt_tokens, "data").kept
     seed = derive(run.config.seed, "sampled accuracy")
-    longest = run.config.rollout.max_response_tokens
-    return evaluate("test", prompts, SAMPLED, longest, run.engine, run.tokenizer, run.grader, seed).average
+    sampling = Sampling(
+        SAMPLED.samples, run.config.rollout.max_response_tokens, SAMPLED.temperature, SAMPLED.top_p, seed
+    )
+    parts = answer(prompts, sampling, EVALUATED_AT_ONCE, run.engine, run.tokenizer, run.grader)
+    return average([one.outcomes for part in parts for one in part])
 
 
 def _area(accuracy: Sequence[float]) -> float:

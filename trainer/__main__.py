@@ -1,6 +1,6 @@
 """`python -m trainer CONFIG --output FOLDER`: one run by itself, without queue and database, in `launch.num_processes` processes.
 
-Exit codes: 0 finished, 3 stopped by SIGTERM or Ctrl-C (after a checkpoint; the same command continues), 1 failed.
+What the run does, a training or an evaluation, is said by its configuration. Exit codes: 0 finished, 3 stopped by SIGTERM or Ctrl-C (after a checkpoint; the same command continues), 1 failed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainer.config import RunConfig, load
+from trainer.config import EvaluationConfig, RunConfig, load_job
 from trainer.errors import MtprlError
 from trainer.events import JsonlSink
 from trainer.folder import keep_config, only_writer
@@ -17,18 +17,19 @@ from trainer.launch.ending import StopRequest, to_its_end
 from trainer.launch.launcher import check_not_launched, last_step, launch
 from trainer.narration import NarratingSink
 from trainer.output import never_fail_to_print
+from trainer.work import work_of
 
 
 def main() -> int:
-    """Run the training that the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m trainer", description="Train one run by itself.")
+    """Do the run that the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description="Train or evaluate by itself.")
     parser.add_argument("config", type=Path, help="YAML file of the run")
     parser.add_argument("--output", type=Path, required=True, help="run folder: events, checkpoints")
     parser.add_argument("--attempt", type=int, default=1, help="number of this attempt, written into every event")
     arguments = parser.parse_args()
     try:
         check_not_launched()
-        config = load(arguments.config)
+        config = load_job(arguments.config)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with only_writer(arguments.output):
             keep_config(config, arguments.output)
@@ -42,12 +43,13 @@ def main() -> int:
     return 1
 
 
-def run(config: RunConfig, folder: Path, attempt: int) -> int:
-    """Train, here or in several processes, and say in a last event how it ended."""
+def run(config: RunConfig | EvaluationConfig, folder: Path, attempt: int) -> int:
+    """Do the run's work, here or in several processes, and say in a last event how it ended."""
     stop, processes = StopRequest(), config.launch.num_processes
     sink = JsonlSink(folder, attempt)
     if processes == 1:
-        end = to_its_end(lambda: train_here(config, folder, sink, stop))
+        work = work_of(config)
+        end = to_its_end(lambda: work.do(folder, NarratingSink(sink), lambda: stop.requested), work)
     else:
         sink.close()
         end = launch(folder, attempt, processes, stop)
@@ -58,13 +60,6 @@ def run(config: RunConfig, folder: Path, attempt: int) -> int:
     sink.close()
     print(f"{end.outcome}: {end.message}", file=sys.stderr, flush=True)
     return end.exit_code
-
-
-def train_here(config: RunConfig, folder: Path, sink: JsonlSink, stop: StopRequest) -> str:
-    """Train in this process."""
-    from trainer.loop import train  # imports torch: late, so that a refused configuration answers at once
-
-    return train(config, folder, NarratingSink(sink), lambda: stop.requested)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainer.config import RunConfig, dump, read_yaml, resolve
+from trainer.config import EvaluationConfig, RunConfig, dump, read_yaml, resolve
 from trainer.config.continuing import check_continues
 from trainer.errors import ConfigError, Problem, TrainingError
 from trainer.manifest import to_disk
@@ -47,7 +47,7 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def keep_config(config: RunConfig, folder: Path) -> None:
+def keep_config(config: RunConfig | EvaluationConfig, folder: Path) -> None:
     """Write the configuration into the run folder, unless it says the same already.
 
     Raises:
@@ -59,7 +59,7 @@ def keep_config(config: RunConfig, folder: Path) -> None:
         write_config(config, folder)
 
 
-def write_config(config: RunConfig, folder: Path) -> None:
+def write_config(config: RunConfig | EvaluationConfig, folder: Path) -> None:
     """Write the configuration, all of it or nothing, so that it is there whatever becomes of the process.
 
     Raises:

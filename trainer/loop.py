@@ -17,12 +17,13 @@ from trainer.audit.held_out import sample_held_out
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
 from trainer.errors import NotFiniteError, TrainingError
-from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.evaluate import answer, average, metric, terms
 from trainer.events import Sink
 from trainer.launch.world import check_same_parameters
 from trainer.models.log_probs import Acceptance, acceptance_of_all
 from trainer.rollout import dynamic
 from trainer.rollout.collect import Experience, Group, experience_of, sample_responses, verify
+from trainer.rollout.engine import Sampling
 from trainer.rollout.prompts import Prompt
 from trainer.seeds import derive
 from trainer.tasks import Grader
@@ -30,6 +31,9 @@ from trainer.training import Training, prepare
 from trainer.update.finite import check_parameters
 from trainer.update.measure import Metrics
 from trainer.update.minibatch import OldLogProbs
+
+EVALUATED_AT_ONCE = 1024
+"""Responses that are sampled at once in an evaluation."""
 
 
 def train(config: RunConfig, folder: Path, sink: Sink, should_stop: Callable[[], bool] = lambda: False) -> str:
@@ -191,21 +195,30 @@ def evaluate_now(run: Training) -> None:
     run.seconds.pop("time/evaluating_seconds", None)
     with run.stage("evaluating"):
         for name, prompts in run.benchmarks.items():
-            result = evaluate(
-                name,
-                prompts,
-                settings,
-                run.config.rollout.max_response_tokens,
-                run.engine,
-                run.tokenizer,
-                run.grader,
-                derive(run.config.seed, f"evaluation {name}", run.step),
-            )
-            run.sink.emit("evaluation", step=run.step, **result.event(settings))
-            values[result.metric] = result.average
+            values[metric(name, settings.samples)] = evaluate_on(run, name, prompts)
     run.accuracy = sum(values.values()) / len(values)
     values["time/evaluating_seconds"] = run.seconds["time/evaluating_seconds"]
     run.sink.emit("metrics", step=run.step, values=values)
+
+
+def evaluate_on(run: Training, name: str, prompts: list[Prompt]) -> float:
+    """Evaluate on one benchmark, log the outcomes, after the last step with the texts, and give the avg@k."""
+    settings, longest = run.config.evaluation, run.config.rollout.max_response_tokens
+    sampling = Sampling(
+        samples=settings.samples,
+        max_tokens=longest,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        seed=derive(run.config.seed, f"evaluation {name}", run.step),
+    )
+    shared = terms(name, prompts, settings, longest)
+    outcomes: list[list[int]] = []
+    with_texts = run.step == run.config.steps
+    for part in answer(prompts, sampling, EVALUATED_AT_ONCE, run.engine, run.tokenizer, run.grader):
+        items = [one.details() if with_texts else one.summary() for one in part]
+        run.sink.emit("evaluation", step=run.step, adds=bool(outcomes), **shared, items=items)
+        outcomes += [one.outcomes for one in part]
+    return average(outcomes)
 
 
 def save(run: Training) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
-from accelerate import Accelerator
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
@@ -25,6 +19,7 @@ from trainer.config import Optimizer as OptimizerConfig
 from trainer.config import RunConfig
 from trainer.config.continuing import check_continues
 from trainer.events import Sink
+from trainer.launch.attempt import attempt_fields
 from trainer.launch.device import accelerator_for
 from trainer.launch.world import World
 from trainer.models.joint import JointModel
@@ -38,8 +33,6 @@ from trainer.seeds import derive
 from trainer.tasks import Grading, load
 from trainer.update.losses import trains_heads
 from trainer.update.phase import Updater
-
-LIBRARIES = ("torch", "transformers", "accelerate")
 
 
 @dataclass
@@ -94,7 +87,8 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     step = resumed.step if resumed else 0
     if resumed:
         check_continues(resumed.config, config, str(resumed.path))
-    sink.emit("attempt_started", step=step, **_about(config, accelerator, resumed))
+    fields = attempt_fields(accelerator, config.steps, resumed.step if resumed else None)
+    sink.emit("attempt_started", step=step, **fields)
     for broken in checkpoints.broken:
         message = _skipped(broken, resumed)
         sink.emit("alarm", step=step, severity="warning", name="checkpoint_broken", message=message)
@@ -174,18 +168,3 @@ def _decayed(joint: JointModel, settings: OptimizerConfig) -> list[dict[str, obj
         {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": settings.weight_decay},
         {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
     ]
-
-
-def _about(config: RunConfig, accelerator: Accelerator, resumed: StoredCheckpoint | None) -> dict[str, Any]:
-    processes = accelerator.num_processes
-    device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
-    return {
-        "pid": os.getpid() if processes == 1 else os.getppid(),
-        "host": platform.node(),
-        "total_steps": config.steps,
-        "resumed_from": resumed.step if resumed else None,
-        "processes": processes,
-        "threads": torch.get_num_threads(),
-        "device": device if processes == 1 else f"{processes} x {device}",
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-    }

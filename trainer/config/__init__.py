@@ -1,6 +1,7 @@
 """The configuration of one run: its schema, the rules between its values, and how it is read from YAML.
 
     parse(values)              a plain mapping, validated
+    parse_job(values)          the same for what may be an evaluation, too
     load(path, overrides)      a YAML file with `a.b=c` overrides and `${NAME}` variables
     dump(config)               every value written out as YAML
 
@@ -8,6 +9,7 @@ Imports no torch, so that the command line and the pages start fast.
 """
 
 from trainer.config.data import Columns, Data, HubData, JsonlData, ReasoningGymData
+from trainer.config.evaluating import EvaluationConfig
 from trainer.config.method import (
     Algorithm,
     CrossEntropy,
@@ -21,12 +23,13 @@ from trainer.config.method import (
     Policy,
     Regime,
 )
-from trainer.config.reading import dump, load, parse, read_yaml, resolve
+from trainer.config.reading import dump, load, load_job, parse, parse_job, read_yaml, resolve
 from trainer.config.schema import (
     Alarms,
     Audit,
     Benchmark,
     Checkpoint,
+    EvaluatedModel,
     Evaluation,
     Launch,
     Logging,
@@ -51,7 +54,9 @@ __all__ = [
     "Dapo",
     "Data",
     "Detach",
+    "EvaluatedModel",
     "Evaluation",
+    "EvaluationConfig",
     "Grpo",
     "Gspo",
     "HubData",
@@ -74,7 +79,9 @@ __all__ = [
     "Update",
     "dump",
     "load",
+    "load_job",
     "parse",
+    "parse_job",
     "read_yaml",
     "resolve",
 ]

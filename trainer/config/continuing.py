@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from trainer.config.reading import parse
+from trainer.config.evaluating import EvaluationConfig
+from trainer.config.reading import parse_job
 from trainer.config.schema import RunConfig
 from trainer.errors import ConfigError, Problem
 
 FREE = ("name", "steps", "evaluation", "checkpoint", "logging", "audit", "alarms", "launch")
-"""What may change between two attempts: none of it changes what a step does."""
+"""What may change between two attempts at a training: none of it changes what a step does."""
+
+FREE_IN_EVALUATION = ("name", "sequences", "launch")
+"""What may change between two attempts at an evaluation."""
+
+C = TypeVar("C", bound=RunConfig | EvaluationConfig)
 
 
-def check_continues(earlier: Mapping[str, Any], config: RunConfig, where: str) -> RunConfig:
+def free(config: RunConfig | EvaluationConfig) -> tuple[str, ...]:
+    """The settings that may change when this goes on."""
+    return FREE_IN_EVALUATION if isinstance(config, EvaluationConfig) else FREE
+
+
+def check_continues(earlier: Mapping[str, Any], config: C, where: str) -> C:
     """Refuse to go on with what was begun with other settings.
 
     Args:
@@ -28,18 +39,21 @@ def check_continues(earlier: Mapping[str, Any], config: RunConfig, where: str) -
         ConfigError: naming every setting that differs, or why `earlier` cannot be read.
     """
     try:
-        began = parse(earlier)
+        began = parse_job(earlier)
     except ConfigError as error:
         reason = "; ".join(map(str, error.problems))
         raise ConfigError([Problem("", f"{where}: its configuration is refused today ({reason}); {_FIX}")]) from error
+    if not isinstance(began, type(config)):
+        raise ConfigError([Problem("kind", f"{where} was made by a run of another kind. {_FIX}")])
     changed = [
         Problem(field, f"is {shown(new)}, but {where} was made with {shown(old)}")
         for field, old, new in differences(_fixed(began), _fixed(config))
     ]
     if changed:
-        free = f"{', '.join(FREE[:-1])} and {FREE[-1]}"
+        *names, last = free(config)
+        may = f"{', '.join(names)} and {last}"
         raise ConfigError(
-            [*changed, Problem("", f"a run goes on with what it began with; only {free} may change. {_FIX}")]
+            [*changed, Problem("", f"a run goes on with what it began with; only {may} may change. {_FIX}")]
         )
     return began
 
@@ -50,8 +64,8 @@ _FIX = (
 )
 
 
-def _fixed(config: RunConfig) -> dict[str, Any]:
-    return {name: value for name, value in config.model_dump(mode="json").items() if name not in FREE}
+def _fixed(config: RunConfig | EvaluationConfig) -> dict[str, Any]:
+    return {name: value for name, value in config.model_dump(mode="json").items() if name not in free(config)}
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from trainer.config import yaml_text
+from trainer.config.evaluating import EvaluationConfig
 from trainer.config.schema import RunConfig
+from trainer.config.section import Section
 from trainer.config.words import in_words
 from trainer.errors import ConfigError, Problem
 
@@ -22,8 +24,26 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: with one Problem for every refused value, each naming its field and the fix.
     """
+    return _validated(RunConfig, values)
+
+
+def parse_job(values: Mapping[str, Any]) -> RunConfig | EvaluationConfig:
+    """Validate a plain mapping as an evaluation where its `kind` is that, else as a training.
+
+    Raises:
+        ConfigError: as for `parse`.
+    """
+    if values.get("kind") == "evaluation":
+        return _validated(EvaluationConfig, values)
+    return _validated(RunConfig, values)
+
+
+C = TypeVar("C", bound=Section)
+
+
+def _validated(kind: type[C], values: Mapping[str, Any]) -> C:
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError([in_words(item) for item in error.errors()]) from None
 
@@ -35,6 +55,15 @@ def load(path: str | Path, overrides: Sequence[str] = (), variables: Mapping[str
         ConfigError: the file is absent or no YAML mapping, an override is malformed, or a value is refused.
     """
     return parse(resolve(read_yaml(path), overrides, variables))
+
+
+def load_job(path: str | Path) -> RunConfig | EvaluationConfig:
+    """Read the YAML file of a training or an evaluation and validate it.
+
+    Raises:
+        ConfigError: as for `load`.
+    """
+    return parse_job(resolve(read_yaml(path)))
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -90,7 +119,7 @@ def resolve(
     return filled
 
 
-def dump(config: RunConfig) -> str:
+def dump(config: RunConfig | EvaluationConfig) -> str:
     """The configuration as YAML, every value written out, as the run folder keeps it."""
     return yaml_text.write(config.model_dump(mode="json"))
 

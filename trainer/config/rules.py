@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import Problem
 
 if TYPE_CHECKING:
-    from trainer.config.schema import RunConfig
+    from trainer.config.schema import Benchmark, RunConfig
 
 
 def problems(config: RunConfig) -> list[Problem]:
     """Every refused combination; empty where all is well."""
     return [
-        *_name_problems(config),
+        *name_problems(config.name),
         *_batch_problems(config),
         *_regime_problems(config),
         *_reward_problems(config),
-        *_benchmark_problems(config),
+        *benchmark_problems("evaluation.benchmarks", config.evaluation.benchmarks),
         *_audit_problems(config),
         *_launch_problems(config),
     ]
@@ -53,8 +53,9 @@ def _unusable(text: str) -> str | None:
     return None
 
 
-def _name_problems(config: RunConfig) -> list[Problem]:
-    if config.name.isspace():
+def name_problems(name: str) -> list[Problem]:
+    """What is wrong with the name of a run."""
+    if name.isspace():
         return [Problem("name", "holds nothing but spaces; give a name, or leave it empty")]
     return []
 
@@ -124,11 +125,12 @@ def _reward_problems(config: RunConfig) -> list[Problem]:
     return problems
 
 
-def _benchmark_problems(config: RunConfig) -> list[Problem]:
-    names = Counter(benchmark.name for benchmark in config.evaluation.benchmarks)
+def benchmark_problems(field: str, benchmarks: Sequence[Benchmark]) -> list[Problem]:
+    """What is wrong with the benchmarks that stand in this field."""
+    names = Counter(benchmark.name for benchmark in benchmarks)
     return [
         Problem(
-            "evaluation.benchmarks",
+            field,
             f"{count} benchmarks are called {name!r}, so their results could not be told apart; rename all but one",
         )
         for name, count in names.items()

@@ -20,16 +20,21 @@ from trainer.errors import ConfigError
 LONGEST_BENCHMARK_NAME = 80  # characters: what the store's columns hold
 
 
-class Model(Section):
-    """The base model and its MTP heads."""
+class EvaluatedModel(Section):
+    """A model as an evaluation needs it: without its heads."""
 
     path: Annotated[str, Field(min_length=1)]
     """Folder of the base model, or its name on the Hugging Face hub. `${MTPRL_HOME}` is filled in."""
-    mtp_depths: Annotated[int, Field(ge=1, le=8)] = 1
-    """MTP depths to use (K). A base model without heads gets new ones, started from its last block."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """bf16: the layers of trunk and heads multiply in bfloat16, which GPUs do several times faster. Parameters, optimiser, gradients,
     logits and log-probs, and everything that is summed stay in float32 or better. no: all of it in float32."""
+
+
+class Model(EvaluatedModel):
+    """The base model and its MTP heads."""
+
+    mtp_depths: Annotated[int, Field(ge=1, le=8)] = 1
+    """MTP depths to use (K). A base model without heads gets new ones, started from its last block."""
 
 
 class Mtp(Section):

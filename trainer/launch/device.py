@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 
-from trainer.config import RunConfig
+from trainer.config import EvaluationConfig, RunConfig
 from trainer.errors import TrainingError
 
 LONGEST_WAIT = timedelta(hours=2)
@@ -17,7 +17,7 @@ LONGEST_WAIT = timedelta(hours=2)
 launcher; this is for what hangs."""
 
 
-def check_world_size(config: RunConfig, started: int) -> None:
+def check_world_size(config: RunConfig | EvaluationConfig, started: int) -> None:
     """Whether as many processes were started as asked for.
 
     Raises:
@@ -30,7 +30,7 @@ def check_world_size(config: RunConfig, started: int) -> None:
         )
 
 
-def join(config: RunConfig, meeting_point: Path) -> None:
+def join(config: RunConfig | EvaluationConfig, meeting_point: Path) -> None:
     """Meet the other processes: NCCL where there are GPUs, gloo elsewhere. RANK, LOCAL_RANK and WORLD_SIZE say which one this is.
 
     Args:
@@ -58,7 +58,7 @@ def join(config: RunConfig, meeting_point: Path) -> None:
     )
 
 
-def accelerator_for(config: RunConfig) -> Accelerator:
+def accelerator_for(config: RunConfig | EvaluationConfig) -> Accelerator:
     """Accelerate's view of this process: its device and precision, and the processes beside it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How a training is asked to stop, and how it ended: in words, and as the program's exit code."""
+"""How a run is asked to stop, and how it ended: in words, and as the program's exit code."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from types import FrameType
 from typing import Literal, NamedTuple
 
 from trainer.errors import MtprlError, PeerLostError
+from trainer.work import Work
 
-INTERRUPTED = "interrupted; training can continue from the last checkpoint"
+INTERRUPTED = "interrupted; the same command goes on from what was saved"
 
 
 class End(NamedTuple):
-    """How a training ended."""
+    """How a run ended."""
 
     outcome: Literal["finished", "stopped", "failed"]
     message: str
@@ -43,19 +44,19 @@ class StopRequest:
             raise KeyboardInterrupt
         self.requested = True
         if self._is_announced:
-            print("Stopping after this step; a checkpoint is saved first.", file=sys.stderr, flush=True)
+            print("Stopping after this step; what is done is saved first.", file=sys.stderr, flush=True)
 
 
-def to_its_end(train: Callable[[], str]) -> End:
-    """Call `train`, which returns "finished" or "stopped", and say how it ended, whatever happens."""
+def to_its_end(do: Callable[[], str], work: Work) -> End:
+    """Call `do`, which does the work and returns "finished" or "stopped", and say how it ended, whatever happens."""
     try:
-        if train() == "finished":
-            return End("finished", "all steps done")
-        return End("stopped", "asked to stop; a checkpoint was saved")
+        if do() == "finished":
+            return End("finished", work.finished)
+        return End("stopped", work.stopped)
     except MtprlError as error:
         return End("failed", str(error), isinstance(error, PeerLostError))
     except MemoryError:
-        return End("failed", "out of memory; lower update.micro_batch_sequences or rollout.prompts_per_step")
+        return End("failed", f"out of memory; {work.out_of_memory}")
     except KeyboardInterrupt:
         return End("stopped", INTERRUPTED)
     except Exception as error:  # whatever it is, the run must end with a reason; the log has the whole story

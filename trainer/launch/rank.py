@@ -14,39 +14,42 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from trainer.config import load
+from trainer.config import EvaluationConfig, RunConfig, load_job
 from trainer.events import JsonlSink, NullSink, Sink
 from trainer.folder import CONFIG_FILE
 from trainer.launch.ending import StopRequest, to_its_end
 from trainer.narration import NarratingSink
 from trainer.output import never_fail_to_print
+from trainer.work import Work, work_of
 
 
 def main() -> None:
-    """Train as one of several processes, and tell the launcher how it ended."""
+    """Do the run's work as one of several processes, and tell the launcher how it ended."""
     folder, attempt, meeting_point, connection = sys.argv[1:]
     launcher = Connection(int(connection))
     threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
     stop = StopRequest(is_announced=False)
-    end = to_its_end(lambda: train(Path(folder), int(attempt), Path(meeting_point), stop))
+    config = load_job(Path(folder) / CONFIG_FILE)
+    work = work_of(config)
+    end = to_its_end(lambda: take_part(config, work, Path(folder), int(attempt), Path(meeting_point), stop), work)
     launcher.send((end, time.monotonic()))
     sys.stderr.flush()
     # Not by way of the interpreter's end: the backends' threads may wait there for processes that are gone.
     os._exit(end.exit_code)
 
 
-def train(folder: Path, attempt: int, meeting_point: Path, stop: StopRequest) -> str:
-    """This process's part of the training."""
+def take_part(
+    config: RunConfig | EvaluationConfig, work: Work, folder: Path, attempt: int, meeting_point: Path, stop: StopRequest
+) -> str:
+    """This process's part of the work."""
     from trainer.launch.device import join  # imports torch: late, so that a stop is heeded from the start
-    from trainer.loop import train
 
-    config = load(folder / CONFIG_FILE)
     join(config, meeting_point)
     sink: Sink = NullSink()
     if os.environ["RANK"] == "0":
         sink = NarratingSink(JsonlSink(folder, attempt))
     try:
-        return train(config, folder, sink, lambda: stop.requested)
+        return work.do(folder, sink, lambda: stop.requested)
     finally:
         sink.close()
 

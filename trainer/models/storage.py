@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
 from trainer.errors import ModelError
@@ -39,11 +39,7 @@ def load_joint(path: str, depths: int, *, seed: int = 0) -> JointModel:
     Raises:
         ModelError: nothing loadable is there, or the heads that are there do not fit.
     """
-    try:
-        trunk = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"model.path: {path} cannot be loaded as a causal language model: {reason}") from error
+    trunk = load_trunk(path)
     decoder = trunk.get_decoder()
     missing = [part for part in ("layers", "norm", "rotary_emb") if not hasattr(decoder, part)]
     if missing:
@@ -67,6 +63,19 @@ def load_joint(path: str, depths: int, *, seed: int = 0) -> JointModel:
             raise ModelError(f"model.mtp_depths: {depths} asked for, but {path} has {stored}; use at most {stored}")
         _load_heads(joint, Path(path) / HEADS_FILE)
     return joint
+
+
+def load_trunk(path: str) -> PreTrainedModel:
+    """Load a causal LM in float32, without MTP heads.
+
+    Raises:
+        ModelError: nothing loadable is there.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"model.path: {path} cannot be loaded as a causal language model: {reason}") from error
 
 
 def has_heads(path: str) -> bool:

@@ -19,6 +19,7 @@ from trainer.launch.device import accelerator_for, join
 from trainer.launch.ending import End, to_its_end
 from trainer.loop import train
 from trainer.manifest import flaw
+from trainer.work import work_of
 
 ROOT = Path(__file__).parents[3]
 METRICS = {"rel": 2e-3, "abs": 1e-6}
@@ -190,7 +191,7 @@ def test_more_or_fewer_processes_than_asked_for_are_refused(tiny_run, monkeypatc
     assert refused.stderr.startswith("WORLD_SIZE=3 in the environment: the run was started by torchrun")
 
 
-def test_every_end_has_an_outcome_words_and_an_exit_code(capsys):
+def test_every_end_has_an_outcome_words_and_an_exit_code(make_config, capsys):
     def out_of_memory() -> str:
         raise MemoryError
 
@@ -200,8 +201,10 @@ def test_every_end_has_an_outcome_words_and_an_exit_code(capsys):
     def broken() -> str:
         raise ValueError("a bug")
 
-    assert to_its_end(lambda: "finished") == End("finished", "all steps done")
-    ends = [to_its_end(train) for train in (lambda: "finished", lambda: "stopped", interrupted, out_of_memory, broken)]
+    work = work_of(make_config())
+    ends = [to_its_end(do, work) for do in (lambda: "finished", lambda: "stopped", interrupted, out_of_memory, broken)]
+    assert ends[0] == End("finished", "all steps done")
+    assert ends[3].message.startswith("out of memory; lower update.micro_batch_sequences")
     assert [end.exit_code for end in ends] == [0, 3, 3, 1, 1]
     assert ends[-1].message == "ValueError: a bug"
     assert "Traceback" in capsys.readouterr().err

@@ -1,0 +1,57 @@
+"""The configuration of an evaluation that is a run of its own: one model, some benchmarks, k samples per problem."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainer.config import rules
+from trainer.config.schema import Benchmark, EvaluatedModel, Launch
+from trainer.config.section import Finite, NonNegative, Positive, Section, Temperature
+from trainer.errors import ConfigError
+
+PAPER_SAMPLES, PAPER_TOP_P, PAPER_MAX_TOKENS = 32, 0.7, 8192
+"""How the paper evaluates (arXiv 2605.28184): avg@32 at temperature 1.0 and top-p 0.7, responses of at most 8192 tokens."""
+
+
+class EvaluationConfig(Section):
+    """One evaluation, complete."""
+
+    kind: Literal["evaluation"] = "evaluation"
+    """What tells this configuration from a training's."""
+    name: Annotated[str, Field(pattern=r"^[\w .+-]{0,80}$")] = ""
+    """Name of the evaluation; empty: suite and model."""
+    model: EvaluatedModel
+    suite: str = ""
+    """By what name the benchmarks were asked for."""
+    benchmarks: Annotated[tuple[Benchmark, ...], Field(min_length=1)]
+    """What to evaluate on."""
+    samples: Positive = PAPER_SAMPLES
+    """Responses per problem: the k of avg@k."""
+    temperature: Temperature = 1.0
+    """Sampling temperature."""
+    top_p: Annotated[Finite, Field(gt=0, le=1)] = PAPER_TOP_P
+    """Nucleus sampling: the smallest set of tokens with this much probability."""
+    max_response_tokens: Positive = PAPER_MAX_TOKENS
+    """A response is cut here and counted as truncated."""
+    seed: NonNegative = 0
+    """Seed of the samples."""
+    sequences: Positive = 256
+    """Responses that each process samples at once: as many as memory holds."""
+    launch: Launch = Launch()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_are_usable(cls, values: Any) -> Any:
+        problems = list(rules.text_problems(values))
+        if problems:
+            raise ConfigError(problems)
+        return values
+
+    @model_validator(mode="after")
+    def _combinations_make_sense(self) -> EvaluationConfig:
+        problems = [*rules.name_problems(self.name), *rules.benchmark_problems("benchmarks", self.benchmarks)]
+        if problems:
+            raise ConfigError(problems)
+        return self

@@ -1,0 +1,177 @@
+"""An evaluation as a run of its own: one model, some benchmarks, every answer kept.
+
+Its steps are its problems: after step n, n problems are answered and stand in the event file. An attempt that goes on reads them there and
+answers the others; what is drawn for a problem depends on seed, benchmark and place alone, so that it ends with the answers of an
+undisturbed evaluation. Problems that another version of the grader graded are answered anew: two versions are never mixed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.config import EvaluationConfig
+from trainer.errors import TrainingError
+from trainer.evaluation.evaluate import Answered, answer, average, metric, terms
+from trainer.events import EVENTS_FILE, Sink
+from trainer.launch.attempt import attempt_fields
+from trainer.launch.device import accelerator_for
+from trainer.launch.world import World
+from trainer.models.storage import load_tokenizer, load_trunk
+from trainer.rollout.builtin import BuiltinEngine
+from trainer.rollout.divided import DividedEngine, DividedGrader
+from trainer.rollout.engine import Sampling
+from trainer.rollout.prompts import Prompt, tokenize
+from trainer.seeds import derive
+from trainer.tasks import Grader, load
+
+_NO_LIMIT = 2**31
+
+
+@dataclass
+class Asked:
+    """One benchmark and what has been answered of it."""
+
+    name: str
+    prompts: list[Prompt]
+    terms: dict[str, Any]
+    """What its events have in common."""
+    outcomes: dict[str, list[int]] = field(default_factory=dict)
+    """By id of the answered problems: 1 or 0 per sample."""
+
+    def left(self) -> Iterator[tuple[int, list[Prompt]]]:
+        """The stretches of problems that are not answered yet, with the place of their first."""
+        stretch: list[Prompt] = []
+        for place, prompt in enumerate([*self.prompts, None]):
+            if prompt is not None and prompt.item.id not in self.outcomes:
+                stretch.append(prompt)
+            elif stretch:
+                yield place - len(stretch), stretch
+                stretch = []
+
+
+def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_stop: Callable[[], bool]) -> str:
+    """Answer all problems that `folder` does not hold answers to.
+
+    Returns:
+        "finished" or "stopped".
+
+    Raises:
+        MtprlError: model or problems cannot be used, or answers could not be written; the message says why.
+    """
+    accelerator = accelerator_for(config)
+    world = World(accelerator)
+    tokenizer = load_tokenizer(config.model.path)
+    benchmarks = _benchmarks(config, tokenizer)
+    total = sum(len(asked.prompts) for asked in benchmarks)
+    kept = world.from_main(lambda: answered_before(folder / EVENTS_FILE, [asked.terms for asked in benchmarks]))
+    for asked in benchmarks:
+        asked.outcomes.update({prompt.item.id: kept[asked.name, prompt.item.id] for prompt in asked.prompts
+                               if (asked.name, prompt.item.id) in kept})  # fmt: skip
+    done = sum(len(asked.outcomes) for asked in benchmarks)
+    sink.emit("attempt_started", step=done, kind=config.kind, **attempt_fields(accelerator, total, done or None))
+    sink.emit("stage", step=done, stage="loading")
+    trunk = load_trunk(config.model.path).to(accelerator.device).eval()
+    _warn_of_length(config, benchmarks, getattr(trunk.config, "max_position_embeddings", None), sink)
+    engine = DividedEngine(BuiltinEngine(trunk, tokenizer.eos_token_id, accelerator.autocast), world)
+    sink.emit("stage", step=done, stage="rollout")
+    with Grader() as own_grader:
+        grader = DividedGrader(own_grader, world)
+        for asked in benchmarks:
+            for first, prompts in asked.left():
+                sampling = Sampling(
+                    samples=config.samples,
+                    max_tokens=config.max_response_tokens,
+                    temperature=config.temperature,
+                    top_p=config.top_p,
+                    seed=derive(config.seed, f"evaluation {asked.name}"),
+                    first=first,
+                )
+                began = time.perf_counter()
+                for part in answer(prompts, sampling, config.sequences * world.size, engine, tokenizer, grader):
+                    done += len(part)
+                    sink.emit("evaluation", step=0, adds=True, **asked.terms, items=[one.details() for one in part])
+                    asked.outcomes.update({one.item.id: one.outcomes for one in part})
+                    sink.emit("metrics", step=done, values=_progress(asked, part, time.perf_counter() - began))
+                    began = time.perf_counter()
+                    if world.any(should_stop()) and done < total:
+                        return "stopped"
+    averages = [average(list(asked.outcomes.values())) for asked in benchmarks]
+    sink.emit("metrics", step=total, values={metric("mean", config.samples): sum(averages) / len(averages)})
+    world.from_main(lambda: _check_written(folder / EVENTS_FILE, benchmarks))
+    return "finished"
+
+
+def answered_before(path: Path, benchmarks: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[int]]:
+    """By benchmark and problem: the outcomes that an event file holds, of these benchmarks on exactly these terms.
+
+    The file may be as large as all that was answered, and its last line may be torn: it is read line by line.
+    """
+    wanted = {one["benchmark"]: one for one in benchmarks}
+    found: dict[tuple[str, str], list[int]] = {}
+    if not path.exists():
+        return found
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.startswith(b'{"type":"evaluation"') or not line.endswith(b"\n"):
+                continue
+            try:
+                event = json.loads(line)
+            except ValueError:  # torn by a process that was killed
+                continue
+            asked = wanted.get(event.get("benchmark"))
+            if asked is not None and all(event.get(name) == value for name, value in asked.items()):
+                found.update({(asked["benchmark"], item["id"]): item["outcomes"] for item in event["items"]})
+    return found
+
+
+def _benchmarks(config: EvaluationConfig, tokenizer: Any) -> list[Asked]:
+    benchmarks = []
+    for index, benchmark in enumerate(config.benchmarks):
+        items = load(benchmark.data)[: benchmark.limit]
+        prompts = tokenize(items, tokenizer, _NO_LIMIT, f"benchmarks.{index}.data").kept
+        benchmarks.append(
+            Asked(benchmark.name, prompts, terms(benchmark.name, prompts, config, config.max_response_tokens))
+        )
+    return benchmarks
+
+
+def _warn_of_length(config: EvaluationConfig, benchmarks: Sequence[Asked], positions: int | None, sink: Sink) -> None:
+    longest = max(len(prompt.tokens) for asked in benchmarks for prompt in asked.prompts)
+    if positions is not None and longest + config.max_response_tokens > positions:
+        message = (
+            f"the longest prompt has {longest} tokens and a response up to {config.max_response_tokens}, together more than the "
+            f"{positions} positions that {config.model.path} was made for; what lies beyond them says little of the model"
+        )
+        sink.emit("alarm", step=0, severity="warning", name="context_exceeded", message=message)
+
+
+def _progress(asked: Asked, part: Sequence[Answered], seconds: float) -> dict[str, float]:
+    """What is known after a part: the benchmark's average so far, and of the part its lengths and speed."""
+    samples = [sample for one in part for sample in one.samples]
+    tokens = sum(sample.tokens for sample in samples)
+    return {
+        metric(asked.name, asked.terms["samples"]): average(list(asked.outcomes.values())),
+        "rollout/length_mean": tokens / len(samples),
+        "rollout/truncated_fraction": sum(sample.truncated for sample in samples) / len(samples),
+        "rollout/tokens_per_second": tokens / seconds,
+        "time/step_seconds": seconds / len(part),
+    }
+
+
+def _check_written(path: Path, benchmarks: Sequence[Asked]) -> None:
+    """Make sure that every answer stands in the event file, which loses lines on a full disk.
+
+    Raises:
+        TrainingError: some do not.
+    """
+    written = answered_before(path, [asked.terms for asked in benchmarks])
+    missing = sum((asked.name, name) not in written for asked in benchmarks for name in asked.outcomes)
+    if missing:
+        raise TrainingError(
+            f"{path}: {missing} answered problems could not be written; free disk space and resume, which answers those again"
+        )

@@ -1,0 +1,29 @@
+"""What an attempt says of itself in its first event."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+LIBRARIES = ("torch", "transformers", "accelerate")
+
+
+def attempt_fields(accelerator: Accelerator, total_steps: int, resumed_from: int | None) -> dict[str, Any]:
+    """The fields of the `attempt_started` event."""
+    processes = accelerator.num_processes
+    device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
+    return {
+        "pid": os.getpid() if processes == 1 else os.getppid(),
+        "host": platform.node(),
+        "total_steps": total_steps,
+        "resumed_from": resumed_from,
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "device": device if processes == 1 else f"{processes} x {device}",
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    }
