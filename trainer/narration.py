@@ -1,4 +1,4 @@
-"""What a run says on the terminal and in its log: a line per step, and one for every evaluation, checkpoint and alarm."""
+"""What a run says on the terminal and in its log: a line per step (in an evaluation per part of its problems), and one for every evaluation, checkpoint and alarm."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class NarratingSink:
     def __init__(self, sink: Sink):
         self._sink = sink
         self._total = 0
+        self._unit = "step"
         self._first: tuple[int, float] | None = None
 
     def emit(self, type: str, *, step: int, mini_batch: int = STEP_LEVEL, **fields: Any) -> None:
@@ -39,14 +40,20 @@ class NarratingSink:
     def _line(self, type: str, step: int, mini_batch: int, fields: dict[str, Any]) -> str:
         if type == "attempt_started":
             self._total = fields["total_steps"]
+            if fields.get("kind") == "evaluation":
+                self._unit = "problem"
+                return f"{self._total} problems on {fields['device']}, {step} of them answered before"
             start = "from the base model" if fields["resumed_from"] is None else f"from the checkpoint of step {step}"
             return f"{self._total} steps on {fields['device']}, {start}"
         if type == "metrics" and mini_batch == STEP_LEVEL:
             values = fields["values"]
             if "time/step_seconds" not in values:
-                return "".join(f"step {step}: {name} {value:.3f}" for name, value in values.items() if "avg_at" in name)
-            said = ", ".join(form.format(values[name]) for name, form in _SHOWN.items() if name in values)
-            return f"step {step}/{self._total}: {said}{self._left(step)}"
+                return "".join(
+                    f"{self._unit} {step}: {name} {value:.3f}" for name, value in values.items() if "avg_at" in name
+                )
+            said = [form.format(values[name]) for name, form in _SHOWN.items() if name in values]
+            said += [f"{name} {value:.3f}" for name, value in values.items() if "avg_at" in name]
+            return f"{self._unit} {step}/{self._total}: {', '.join(said)}{self._left(step)}"
         if type == "checkpoint":
             return f"step {step}: saved {fields['path']}"
         return f"{fields['severity']}: {fields['message']}" if type == "alarm" else ""
