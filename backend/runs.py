@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -20,11 +21,12 @@ from db import runs as writes
 from db.reads import RunDetail, RunRow
 from db.statuses import ENDED, Status
 from trainer import preflight
-from trainer.config import JsonlData, RunConfig, parse, resolve
+from trainer.config import RunConfig, parse, resolve
 from trainer.config.continuing import differences
 from trainer.errors import ConfigError, Problem, StoreError
 from trainer.folder import write_config
 from trainer.presets import presets
+from trainer.tasks import settled
 
 ABANDONED = 60.0
 """Seconds without a sign of life after which nobody will end a run."""
@@ -235,17 +237,11 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     changes: dict[str, Any] = {}
     if Path(config.model.path).is_dir():
         changes["model"] = config.model.model_copy(update={"path": str(Path(config.model.path).absolute())})
-    if isinstance(config.data, JsonlData):
-        changes["data"] = _absolute(config.data)
+    environment = {**os.environ, **variables()}
+    changes["data"] = settled(config.data, environment)
     benchmarks = tuple(
-        benchmark.model_copy(update={"data": _absolute(benchmark.data)})
-        if isinstance(benchmark.data, JsonlData)
-        else benchmark
+        benchmark.model_copy(update={"data": settled(benchmark.data, environment)})
         for benchmark in config.evaluation.benchmarks
     )
     changes["evaluation"] = config.evaluation.model_copy(update={"benchmarks": benchmarks})
     return config.model_copy(update=changes)
-
-
-def _absolute(data: JsonlData) -> JsonlData:
-    return data.model_copy(update={"path": str(Path(data.path).absolute())})

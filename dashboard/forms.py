@@ -111,7 +111,8 @@ def _field(path: str, key: str, part: Mapping[str, Any]) -> Field:
     optional = len(options) < len(part.get("anyOf", [part]))
     [schema] = options
     kind: Kind
-    if "enum" in schema:
+    choices = (schema["const"],) if "const" in schema else tuple(schema.get("enum", ()))
+    if choices:
         kind = "choice"
     elif "$ref" in schema:  # a section within a section, such as data.columns
         kind = "block"
@@ -128,7 +129,7 @@ def _field(path: str, key: str, part: Mapping[str, Any]) -> Field:
         " ".join(part.get("description", "").split()),
         part.get("default"),
         optional,
-        tuple(schema.get("enum", ())),
+        choices,
     )
 
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from trainer.config import Data, HubData, Model, ReasoningGymData, RunConfig
+from trainer.config import Data, HubData, Model, NamedData, ReasoningGymData, RunConfig
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.tasks import check as check_data
 
@@ -167,8 +167,8 @@ def _count(field: str, data: Data) -> tuple[int, list[Problem]]:
     if isinstance(data, ReasoningGymData):
         part, _, message = message.partition(": ")  # task or settings
         return 0, [Problem(f"{field}.{part}", message)]
-    if isinstance(data, HubData):
-        return 0, [Problem(f"{field}.id", message)]
+    if isinstance(data, HubData | NamedData):
+        return 0, [Problem(f"{field}.{'id' if isinstance(data, HubData) else 'name'}", message)]
     path = Path(data.path)
     if path.parent.parts[-2:] == _DEMO_DATA and not path.exists():
         message = f"{path} does not exist; run `mtprl make-base` to make the demo's problems"

@@ -114,3 +114,21 @@ def test_seeds_that_mean_nothing_are_refused_with_the_text_that_was_given(text):
         forms.parse_seeds(text)
     assert refused.value.problems[0].field == "seeds"
     assert repr(text) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"kind": "jsonl", "path": "x.jsonl", "columns": {"problem": "question", "answer": "final_answer.0"}},
+        {"kind": "parquet", "path": "data/train-*.parquet", "columns": {"id": "extra_info.index"}},
+        {"kind": "hub", "id": "own/maths", "config": "en", "split": "test", "revision": "main"},
+        {"kind": "named", "name": "dapo-math-17k", "language": "zh"},
+        {"kind": "reasoning_gym", "task": "gcd", "settings": {"max_num": 9}},
+    ],
+)
+def test_every_kind_of_data_goes_through_the_form_and_the_command_unchanged(data):
+    values = {**presets()["demo/occ"].values, "data": data}
+    config = parse(forms.values_of(forms.texts_of(values)))
+    assert config.data == parse(values).data
+    changes = forms.overrides(presets()["demo/occ"].values, forms.texts_of(values))
+    assert parse(resolve(presets()["demo/occ"].values, changes, {"MTPRL_HOME": "home"})).data == config.data

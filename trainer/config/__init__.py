@@ -8,7 +8,7 @@
 Imports no torch, so that the command line and the pages start fast.
 """
 
-from trainer.config.data import Columns, Data, HubData, JsonlData, ReasoningGymData
+from trainer.config.data import Columns, Data, HubData, JsonlData, NamedData, ParquetData, ReasoningGymData
 from trainer.config.evaluating import EvaluationConfig
 from trainer.config.method import (
     Algorithm,
@@ -65,10 +65,12 @@ __all__ = [
     "Logging",
     "Model",
     "Mtp",
+    "NamedData",
     "Occ",
     "Off",
     "Optimizer",
     "Oracle",
+    "ParquetData",
     "Policy",
     "ReasoningGymData",
     "Regime",

@@ -37,6 +37,11 @@ class Prompted(Section):
             raise ValueError(f"template: {self.template!r} has no {{problem}} in it; add it where the problem belongs")
         return self
 
+    @property
+    def prompting(self) -> dict[str, Any]:
+        """How problems become prompts: the settings that every source has."""
+        return {name: getattr(self, name) for name in Prompted.model_fields}
+
 
 class JsonlData(Prompted):
     """A JSONL file with one {"id", "problem", "answer"} per line (id may be absent: the line number is used)."""
@@ -53,12 +58,27 @@ class JsonlData(Prompted):
         return self.path
 
 
+class ParquetData(Prompted):
+    """Parquet files with one problem per row."""
+
+    kind: Literal["parquet"] = "parquet"
+    path: Name
+    """A file, a folder of them, or a pattern such as data/train-*.parquet."""
+    columns: Columns = Columns()
+    """Names of the columns that hold the problem, the answer and the id."""
+
+    @property
+    def source(self) -> str:
+        """What the problems are called by in lists."""
+        return self.path
+
+
 class HubData(Prompted):
     """A data set of the Hugging Face hub, fetched once and then read from the local cache. Its code is never run."""
 
     kind: Literal["hub"] = "hub"
     id: Name
-    """Its name on the hub, such as HuggingFaceH4/MATH-500."""
+    """Its name on the hub, such as HuggingFaceH4/MATH-500, or a folder that `save_to_disk` of the datasets library wrote."""
     config: Name | None = None
     """Its configuration (subset), where it has several."""
     split: Name = "train"
@@ -72,6 +92,24 @@ class HubData(Prompted):
     def source(self) -> str:
         """What the problems are called by in lists."""
         return f"{self.id} ({', '.join(filter(None, [self.config, self.split]))})"
+
+
+class NamedData(Prompted):
+    """A training set that is known by name."""
+
+    kind: Literal["named"] = "named"
+    name: Literal["dapo-math-17k"] = "dapo-math-17k"
+    """dapo-math-17k: 17 thousand competition problems with whole numbers as answers, the training data of DAPO and of the OCC paper."""
+    language: Literal["en", "zh", "all"] = "en"
+    """Problems in English, in Chinese, or all of them."""
+    folder: Name | None = None
+    """The folder that holds train/dapo_math_17k_en.jsonl and train/dapo_math_17k_zh.jsonl; none: that of MTPRL_BENCHMARKS_DIR where it
+    has them, else the hub's open-r1/DAPO-Math-17k-Processed, in which problems of the benchmarks are."""
+
+    @property
+    def source(self) -> str:
+        """What the problems are called by in lists."""
+        return f"{self.name} ({self.language})"
 
 
 class ReasoningGymData(Prompted):
@@ -93,4 +131,4 @@ class ReasoningGymData(Prompted):
         return self.task
 
 
-Data = Annotated[JsonlData | HubData | ReasoningGymData, Field(discriminator="kind")]
+Data = Annotated[JsonlData | ParquetData | HubData | NamedData | ReasoningGymData, Field(discriminator="kind")]

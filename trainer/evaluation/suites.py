@@ -22,12 +22,11 @@ from trainer.config import resolve as fill_in
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.presets import presets
 from trainer.tasks import check
+from trainer.tasks.named import benchmarks_folder
 
 SIX = "six"
 DEMO = "demo"
-FOLDER_VARIABLE = "MTPRL_BENCHMARKS_DIR"
 
-_ROOT = Path(__file__).resolve().parents[2]
 _FIELD = "suite"
 
 
@@ -131,25 +130,11 @@ def miscounted(name: str, count: int) -> str | None:
     )
 
 
-def benchmarks_folder(environment: Mapping[str, str]) -> Path | None:
-    """The folder of the six benchmarks' files: that of MTPRL_BENCHMARKS_DIR, else the usual one where it exists.
-
-    Raises:
-        ConfigError: the variable names no folder.
-    """
-    given = environment.get(FOLDER_VARIABLE)
-    if not given:
-        usual = _ROOT.parent / "shared" / "benchmarks"
-        return usual if usual.is_dir() else None
-    folder = Path(given).expanduser()
-    if not folder.is_dir():
-        message = f"{given!r} is no folder; give the one that holds {', '.join(item.file for item in KNOWN.values())}, or unset it"
-        raise ConfigError([Problem(FOLDER_VARIABLE, message)])
-    return folder.absolute()
-
-
 def _suite(name: str, parts: tuple[str, ...], environment: Mapping[str, str]) -> Suite:
-    folder = benchmarks_folder(environment)
+    try:
+        folder = benchmarks_folder(environment)
+    except DataError as error:
+        raise ConfigError([Problem(_FIELD, str(error))]) from None
     benchmarks = tuple(_benchmark(part, folder) for part in parts)
     twice = [name for name, count in Counter(item.name for item in benchmarks).items() if count > 1]
     if twice:

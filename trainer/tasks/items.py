@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from trainer.config import Columns
@@ -116,6 +117,6 @@ def _last_of_user(turns: list[Mapping[str, Any]], column: str) -> Any:
 
 def _number_as_text(value: Any) -> Any:
     """Numbers of tables as text; those of JSON files come as they were written."""
-    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, bool) or (isinstance(value, float | Decimal) and not math.isfinite(value)):
         return None
-    return str(value) if isinstance(value, int | float) else value
+    return str(value) if isinstance(value, int | float | Decimal) else value

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.config import Data, HubData, JsonlData, ReasoningGymData
+from trainer.config import Columns, Data, HubData, JsonlData, NamedData, ParquetData, ReasoningGymData
 from trainer.errors import DataError
 from trainer.tasks.items import Item, from_row
 
@@ -48,29 +50,59 @@ def check(data: Data) -> int:
     return sum(1 for _ in _items(data))
 
 
-def _items(data: JsonlData | HubData) -> Iterator[Item]:
-    found: dict[str, Record] = {}
-    for record in _records(data):
+def settled(data: Data, environment: Mapping[str, str]) -> Data:
+    """The same data section for a process in another folder or on another machine: with absolute paths, and named sets with their place.
+
+    Raises:
+        DataError: MTPRL_BENCHMARKS_DIR names no folder.
+    """
+    if isinstance(data, JsonlData | ParquetData):
+        return data.model_copy(update={"path": str(Path(data.path).absolute())})
+    if isinstance(data, HubData) and Path(data.id).is_dir():
+        return data.model_copy(update={"id": str(Path(data.id).absolute())})
+    if isinstance(data, NamedData):
+        from trainer.tasks import named
+
+        return named.settled(data, environment)
+    return data
+
+
+_Rows = JsonlData | ParquetData | HubData | NamedData
+
+
+def _items(data: _Rows) -> Iterator[Item]:
+    found: dict[str, tuple[str, str]] = {}  # id -> file and place
+    for record, columns in _records(data):
         try:
-            item = from_row(record.values, record.number, data.columns, data.template)
+            item = from_row(record.values, record.number, columns, data.template)
             if item.id in found:
-                first = found[item.id]
-                where = first.place if first.file == record.file else f"{first.file}, {first.place}"
+                file, place = found[item.id]
+                where = place if file == record.file else f"{file}, {place}"
                 raise ValueError(f"the id {item.id!r} is already that of {where}; give each problem its own")
         except ValueError as error:
             raise DataError(f"{record.file}, {record.place}: {error}") from None
-        found[item.id] = record._replace(values={})
+        found[item.id] = (record.file, record.place)
         yield item
     if not found:
-        raise DataError(f'{data.source}: holds no problems; write one {{"problem": ..., "answer": ...}} per line')
+        example = '; write one {"problem": ..., "answer": ...} per line' if isinstance(data, JsonlData) else ""
+        raise DataError(f"{data.source}: holds no problems{example}")
 
 
-def _records(data: JsonlData | HubData) -> Iterator[Record]:
+def _records(data: _Rows) -> Iterator[tuple[Record, Columns]]:
     # Imported here, because each kind has readers of its own, and those of tables take their time.
+    if isinstance(data, NamedData):
+        from trainer.tasks import named
+
+        for part in named.parts(data, os.environ):
+            yield from _records(part)
+        return
     if isinstance(data, JsonlData):
         from trainer.tasks import jsonl
 
-        return jsonl.records(data)
-    from trainer.tasks import hub
+        records = jsonl.records(data)
+    else:
+        from trainer.tasks import tables
 
-    return hub.records(data)
+        records = tables.parquet_records(data) if isinstance(data, ParquetData) else tables.hub_records(data)
+    for record in records:
+        yield record, data.columns

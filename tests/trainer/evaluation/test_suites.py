@@ -129,7 +129,7 @@ def test_what_is_no_suite_is_refused_with_the_choices(tmp_path):
 def test_a_variable_that_names_no_folder_is_refused(tmp_path):
     says = refusal("six", MTPRL_BENCHMARKS_DIR=str(tmp_path / "none"))
     assert says.startswith(
-        f"MTPRL_BENCHMARKS_DIR: '{tmp_path}/none' is no folder; give the one that holds aime24.jsonl,"
+        f"suite: MTPRL_BENCHMARKS_DIR: '{tmp_path}/none' is no folder; give the one that holds aime24.jsonl"
     )
 
 
