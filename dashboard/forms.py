@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from trainer.config import RunConfig, yaml_text
+from trainer.config import Prompted, RunConfig, yaml_text
 from trainer.errors import ConfigError, Problem
 
 Kind = Literal["integer", "number", "text", "choice", "inline", "block"]
+
+_SWITCH = ("false", "true")
 
 # Replaced in the form by a list of seeds, which makes one run each.
 _NOT_SHOWN = {"seed"}
@@ -100,8 +102,8 @@ def _variant_section(name: str, part: Mapping[str, Any], definitions: Mapping[st
 
 def _fields(path: str, key: str, definition: Mapping[str, Any]) -> Iterable[Field]:
     properties = definition.get("properties", {})
-    # A template belongs to every source of data but is rarely changed: what tells sources apart comes first.
-    for name in sorted(properties, key=lambda name: name == "template"):
+    # How problems become prompts belongs to every source of data but is rarely changed: what tells sources apart comes first.
+    for name in sorted(properties, key=lambda name: name in Prompted.model_fields):
         if name != "kind":
             yield _field(f"{path}.{name}", f"{key}.{name}", properties[name])
 
@@ -112,6 +114,7 @@ def _field(path: str, key: str, part: Mapping[str, Any]) -> Field:
     [schema] = options
     kind: Kind
     choices = (schema["const"],) if "const" in schema else tuple(schema.get("enum", ()))
+    choices = _SWITCH if schema.get("type") == "boolean" else choices
     if choices:
         kind = "choice"
     elif "$ref" in schema:  # a section within a section, such as data.columns
@@ -167,6 +170,8 @@ def _given(values: Mapping[str, Any], field: Field) -> Any:
 def _text(field: Field, value: Any) -> str:
     if value is None or value in ((), [], {}):
         return ""
+    if field.choices == _SWITCH:
+        return str(value).lower()
     if field.kind == "block":
         return yaml_text.write(_plain(value)).strip()
     return json.dumps(_plain(value)) if field.kind == "inline" else str(value)
@@ -189,6 +194,8 @@ def values_of(texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _value(field: Field, text: str) -> Any:
+    if field.choices == _SWITCH:
+        return text == "true"
     if not text.strip():
         return field.default if field.kind == "block" else (None if field.optional else "")
     if field.kind in ("inline", "block"):

@@ -42,8 +42,52 @@ def check(config: RunConfig) -> None:
         problems.append(Problem("rollout.prompts_per_step", message))
     for index, benchmark in enumerate(config.evaluation.benchmarks):
         problems += _count(f"evaluation.benchmarks.{index}.data", benchmark.data)[1]
+    problems += _chat_problems(config)
     if problems:
         raise ConfigError(problems)
+
+
+def has_chat_template(path: str) -> bool | None:
+    """Whether the tokenizer of a model has a chat template; None where that cannot be told without fetching the model."""
+    config, template = _model_file(path, "tokenizer_config.json"), _model_file(path, "chat_template.jinja")
+    if template is not None and template.is_file():
+        return True
+    if config is None:
+        return None
+    try:
+        values = json.loads(config.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        values = {}
+    if isinstance(values, dict) and values.get("chat_template"):
+        return True
+    return None if template is None else False
+
+
+def _model_file(path: str, name: str) -> Path | None:
+    """Where a file of the model is, or would be; None where it would have to be fetched."""
+    if Path(path).is_dir():
+        return Path(path) / name
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(path, name)
+    except ValueError:  # no name of the hub
+        return None
+    if found is None:
+        return None
+    return Path(found) if isinstance(found, str) else Path()  # known not to exist there
+
+
+def _chat_problems(config: RunConfig) -> list[Problem]:
+    sections = {"data": config.data}
+    sections |= {f"evaluation.benchmarks.{i}.data": item.data for i, item in enumerate(config.evaluation.benchmarks)}
+    asked = [field for field, data in sections.items() if data.chat]
+    if not asked or has_chat_template(config.model.path) is not False:
+        return []
+    message = (
+        f"the tokenizer of {config.model.path} has no chat template; set chat to false, or give a model that has one"
+    )
+    return [Problem(f"{field}.chat", message) for field in asked]
 
 
 def _model_problems(model: Model) -> list[Problem]:

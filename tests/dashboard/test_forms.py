@@ -122,7 +122,7 @@ def test_seeds_that_mean_nothing_are_refused_with_the_text_that_was_given(text):
         {"kind": "jsonl", "path": "x.jsonl", "columns": {"problem": "question", "answer": "final_answer.0"}},
         {"kind": "parquet", "path": "data/train-*.parquet", "columns": {"id": "extra_info.index"}},
         {"kind": "hub", "id": "own/maths", "config": "en", "split": "test", "revision": "main"},
-        {"kind": "named", "name": "dapo-math-17k", "language": "zh"},
+        {"kind": "named", "name": "dapo-math-17k", "language": "zh", "chat": True, "system": "Be brief."},
         {"kind": "reasoning_gym", "task": "gcd", "settings": {"max_num": 9}},
     ],
 )

@@ -175,6 +175,18 @@ def test_a_combination_beside_a_refused_one_is_accepted(changes):
         ({"optimizer": {"betas": [0.9, 1.0]}}, "optimizer.betas.1: 1.0 is too large; give a number below 1"),
         ({"steps": 1.5}, "steps: 1.5 is no whole number; give one"),
         ({"steps": True}, "steps: True is a truth value; give a number or a word"),
+        (
+            {"data": {**LEAST["data"], "chat": "yes"}},
+            "data.chat: 'yes' is neither true nor false; give one of them",
+        ),
+        (
+            {"data": {**LEAST["data"], "system": "Be brief."}},
+            "data.system: 'Be brief.' has no effect while chat is false; set chat to true, or leave it empty",
+        ),
+        (
+            {"data": {**LEAST["data"], "columns": {"question": "q"}}},
+            "data.columns.question: is not a setting here; check its spelling and the section it stands in",
+        ),
         ({"seed": 2**31}, "seed: 2147483648 is too large; give 2147483647 or less"),
         ({"seed": 10**30}, "seed: 1000000000000000000000000000000 is too large; give 2147483647 or less"),
         ({"name": "a/b"}, "name: 'a/b' is no name; use up to 80 letters, digits, spaces and the signs . _ + -"),

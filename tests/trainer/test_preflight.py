@@ -11,7 +11,7 @@ import pytest
 
 from trainer.config import parse, resolve
 from trainer.errors import ConfigError
-from trainer.preflight import check
+from trainer.preflight import check, has_chat_template
 from trainer.presets import presets
 
 
@@ -246,3 +246,41 @@ def test_a_reasoning_gym_task_that_does_not_exist_names_near_ones_beside_its_fie
     said = refusals(demo, "data={kind: reasoning_gym, task: cdg}", f"evaluation.benchmarks={json.dumps(benchmarks)}")
     assert "gcd" in said["data.task"]
     assert "nope" in said["evaluation.benchmarks.0.data.settings"]
+
+
+CHAT = ("data.chat=true", "evaluation.benchmarks.0.data.chat=true")
+
+
+def test_a_chat_needs_a_template(demo):
+    folder = demo / "models" / "addition"
+    says = f"the tokenizer of {folder} has no chat template; set chat to false, or give a model that has one"
+    assert refusals(demo, *CHAT) == {"data.chat": says, "evaluation.benchmarks.0.data.chat": says}
+    (folder / "tokenizer_config.json").write_text('{"chat_template": ""}')
+    assert refusals(demo, CHAT[0]) == {"data.chat": says}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("chat_template.jinja", "{{ messages }}"), ("tokenizer_config.json", '{"chat_template": "{{ messages }}"}')],
+)
+def test_a_chat_with_a_template_is_accepted(demo, name, text):
+    (demo / "models" / "addition" / name).write_text(text)
+    assert refusals(demo, *CHAT) == {}
+
+
+def test_of_a_model_on_the_hub_a_template_is_known_once_it_is_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert has_chat_template("own/model") is None
+    repository = tmp_path / "models--own--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "tokenizer_config.json").write_text("{}")
+    assert has_chat_template("own/model") is None, "it may lie in a file that was not fetched"
+    (repository / ".no_exist" / ("a" * 40)).mkdir(parents=True)
+    (repository / ".no_exist" / ("a" * 40) / "chat_template.jinja").touch()
+    assert has_chat_template("own/model") is False
+    (snapshot / "tokenizer_config.json").write_text('{"chat_template": "x"}')
+    assert has_chat_template("own/model") is True
+    assert has_chat_template("no such/na/me") is None

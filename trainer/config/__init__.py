@@ -8,7 +8,7 @@
 Imports no torch, so that the command line and the pages start fast.
 """
 
-from trainer.config.data import Columns, Data, HubData, JsonlData, NamedData, ParquetData, ReasoningGymData
+from trainer.config.data import Columns, Data, HubData, JsonlData, NamedData, ParquetData, Prompted, ReasoningGymData
 from trainer.config.evaluating import EvaluationConfig
 from trainer.config.method import (
     Algorithm,
@@ -72,6 +72,7 @@ __all__ = [
     "Oracle",
     "ParquetData",
     "Policy",
+    "Prompted",
     "ReasoningGymData",
     "Regime",
     "Reward",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from trainer.config.section import NonNegative, Positive, Section
+from trainer.config.section import NonNegative, Positive, Section, Switch
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -30,11 +30,24 @@ class Prompted(Section):
 
     template: str = "{problem}"
     """Text that the model sees; `{problem}` stands for the problem."""
+    chat: Switch = False
+    """true: that text is the user's message in the chat template of the model's tokenizer, and the response is the assistant's. false: it
+    goes in as it is."""
+    system: str = ""
+    """The system message that the chat begins with; empty: none."""
 
     @model_validator(mode="after")
     def _template_holds_the_problem(self) -> Prompted:
         if "{problem}" not in self.template:
             raise ValueError(f"template: {self.template!r} has no {{problem}} in it; add it where the problem belongs")
+        return self
+
+    @model_validator(mode="after")
+    def _system_needs_a_chat(self) -> Prompted:
+        if self.system and not self.chat:
+            raise ValueError(
+                f"system: {self.system[:80]!r} has no effect while chat is false; set chat to true, or leave it empty"
+            )
         return self
 
     @property

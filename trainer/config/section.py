@@ -13,6 +13,7 @@ LARGEST = 2**31 - 1  # what every store and every random generator can take
 
 Positive = Annotated[int, Field(gt=0, le=LARGEST)]
 NonNegative = Annotated[int, Field(ge=0, le=LARGEST)]
+Switch = Annotated[bool, Field(strict=True)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Decay = Annotated[Finite, Field(ge=0, lt=1)]
 # Logits divided by less overflow, and by more are all alike.
@@ -28,11 +29,11 @@ class Section(BaseModel):
     @classmethod
     def _numbers_are_plain(cls, values: Any) -> Any:
         for name, value in values.items() if isinstance(values, Mapping) else ():
-            # Python counts true as 1, and no setting is a yes or no.
-            if isinstance(value, bool):
+            field = cls.model_fields.get(name)
+            # Python counts true as 1.
+            if isinstance(value, bool) and not (field and field.annotation is bool):
                 raise ValueError(f"{name}: {value} is a truth value; give a number or a word")
             # pydantic reads the text 1_0 as 10, which no other reader of the run's YAML does.
-            field = cls.model_fields.get(name)
             if isinstance(value, str) and _UNDERSCORED.fullmatch(value) and field and field.annotation is not str:
                 raise ValueError(f"{name}: {value!r} is no number; write it without _")
         return values

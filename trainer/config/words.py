@@ -21,6 +21,7 @@ def _written(limit: float) -> str:
 
 
 _FIXES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "bool_type": lambda _: "is neither true nor false; give one of them",
     "dict_type": lambda _: "is no mapping; write `name: value` below it",
     "finite_number": lambda _: "is no finite number; give one",
     "float_parsing": lambda _: "is no number; give one",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from trainer.errors import DataError
@@ -30,9 +31,9 @@ def tokenize(items: list[Item], tokenizer: PreTrainedTokenizerBase, max_tokens: 
     """Prompts of at most `max_tokens` tokens; longer ones are counted, never cut.
 
     Raises:
-        DataError: none fits, or a prompt has no tokens.
+        DataError: none fits, a prompt has no tokens, or the tokenizer has no template for a chat.
     """
-    encoded = [tokenizer(item.prompt)["input_ids"] for item in items]
+    encoded = [_tokens(item, tokenizer, field) for item in items]
     for item, tokens in zip(items, encoded, strict=True):
         if not tokens:
             raise DataError(f"{field}: problem {item.id} gives no tokens; is the template right?")
@@ -43,6 +44,26 @@ def tokenize(items: list[Item], tokenizer: PreTrainedTokenizerBase, max_tokens: 
             f"{field}: no prompt has at most {max_tokens} tokens (the shortest has {shortest}); raise rollout.max_prompt_tokens"
         )
     return Prompts(kept, len(items) - len(kept))
+
+
+def _tokens(item: Item, tokenizer: PreTrainedTokenizerBase, field: str) -> list[int]:
+    if not item.chat:
+        return tokenizer(item.prompt)["input_ids"]
+    if not tokenizer.chat_template:
+        raise DataError(
+            f"{field}.chat: the model's tokenizer has no chat template; set chat to false, or give a model that has one"
+        )
+    turns = [{"role": "system", "content": item.system}] if item.system else []
+    turns.append({"role": "user", "content": item.prompt})
+    try:
+        text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:  # such as that of a model without a system role
+        fix = "leave system empty, or set chat to false" if item.system else "set chat to false"
+        raise DataError(
+            f"{field}.chat: the model's chat template refuses problem {item.id} ({error}); {fix}"
+        ) from error
+    # The template writes every special token that belongs there: the tokenizer's own would stand there twice.
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def prompts_of_step(prompts: list[Prompt], seed: int, step: int, count: int) -> list[Prompt]:

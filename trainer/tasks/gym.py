@@ -89,6 +89,8 @@ def _item(data: ReasoningGymData, index: int, entry: dict[str, Any], settings: s
         answer=entry["answer"] or "",  # some tasks have many right answers and name none
         prompt=data.template.replace("{problem}", problem),
         scorer=GymScorer(data.task, settings, entry),
+        chat=data.chat,
+        system=data.system,
     )
 
 

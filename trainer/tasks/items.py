@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from trainer.config import Columns
+from trainer.config import Columns, Prompted
 
 LONGEST_ID = 200
 """Characters of an id: what the store's columns hold. A longer one would lose every completion and evaluation it stands in."""
@@ -29,9 +29,22 @@ class Item:
     prompt: str
     scorer: Scorer | None = None
     """The source's own scorer; none: answers are compared as mathematics."""
+    chat: bool = False
+    """Whether `prompt` is the user's message of a chat, to be put into the tokenizer's template."""
+    system: str = ""
+    """The system message of that chat; empty: it has none."""
+    place: str = ""
+    """Where it stands in its source, such as `line 3`; empty where it was generated."""
 
 
-def from_row(values: Mapping[str, Any], number: int, columns: Columns, template: str) -> Item:
+def conflicts(items: Iterable[Item]) -> list[tuple[Item, Item]]:
+    """Problems that stand there again with another answer, each with the first of its text: at most one of the two is right."""
+    first: dict[str, Item] = {}
+    pairs = ((first.setdefault(item.problem, item), item) for item in items if item.scorer is None)
+    return [(before, item) for before, item in pairs if before.answer.strip() != item.answer.strip()]
+
+
+def from_row(values: Mapping[str, Any], number: int, place: str, columns: Columns, prompted: Prompted) -> Item:
     """One row of a source as an item; `number` is its id where it has none.
 
     Raises:
@@ -45,7 +58,10 @@ def from_row(values: Mapping[str, Any], number: int, columns: Columns, template:
         id=identifier,
         problem=problem,
         answer=_text(values, "answer", columns.answer),
-        prompt=template.replace("{problem}", problem),
+        prompt=prompted.template.replace("{problem}", problem),
+        chat=prompted.chat,
+        system=prompted.system,
+        place=place,
     )
 
 

@@ -74,7 +74,7 @@ def _items(data: _Rows) -> Iterator[Item]:
     found: dict[str, tuple[str, str]] = {}  # id -> file and place
     for record, columns in _records(data):
         try:
-            item = from_row(record.values, record.number, columns, data.template)
+            item = from_row(record.values, record.number, record.place, columns, data)
             if item.id in found:
                 file, place = found[item.id]
                 where = place if file == record.file else f"{file}, {place}"

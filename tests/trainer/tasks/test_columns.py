@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainer.config import Columns, JsonlData
+from trainer.config import Columns, JsonlData, Prompted
 from trainer.errors import DataError
 from trainer.tasks import Item, load
 from trainer.tasks.items import from_row
@@ -17,7 +17,7 @@ USER = {"role": "user", "content": "1+1="}
 
 
 def item(values: dict[str, Any], **columns: str) -> Item:
-    return from_row(values, 5, Columns(**columns), "{problem}")
+    return from_row(values, 5, "row 5", Columns(**columns), Prompted())
 
 
 def refusal(values: dict[str, Any], **columns: str) -> str:
@@ -90,7 +90,7 @@ def test_a_file_with_other_names_is_read_and_its_lines_are_named(tmp_path):
     columns = Columns(problem="prompt", answer="reward_model.ground_truth", id="extra_info.index")
     data = JsonlData(path=str(path), columns=columns, template="Q: {problem}")
     [read] = load(data)
-    assert (read.id, read.answer, read.prompt) == ("a", "2", "Q: 1+1=")
+    assert (read.id, read.answer, read.prompt, read.place) == ("a", "2", "Q: 1+1=", "line 1")
     path.write_text(json.dumps(good) + "\n" + json.dumps({**good, "reward_model": {}}) + "\n")
     with pytest.raises(DataError, match=r"verl\.jsonl, line 2: has no 'reward_model\.ground_truth'; add it"):
         load(data)

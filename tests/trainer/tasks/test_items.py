@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from trainer.config import JsonlData
 from trainer.errors import DataError
 from trainer.tasks import LONGEST_ID, check, load
+from trainer.tasks.items import conflicts
 
 GOOD = '{"id": "a", "problem": "1+1=", "answer": "2"}\n'
 
@@ -105,3 +107,9 @@ def test_a_file_without_problems_or_without_a_file_is_refused(tmp_path):
         load(JsonlData(path=str(tmp_path / "none.jsonl")))
     with pytest.raises(DataError, match="cannot be read \\(Is a directory\\)"):
         check(JsonlData(path=str(tmp_path)))
+
+
+def test_equal_problems_with_different_answers_are_found(tmp_path):
+    lines = [("a", "p", 2), ("b", "q", 2), ("c", "p", 3), ("d", "q", "2 "), ("e", "p", 2)]
+    text = "".join(json.dumps({"id": i, "problem": p, "answer": a}) + "\n" for i, p, a in lines)
+    assert [(first.id, other.id) for first, other in conflicts(load(data(tmp_path, text)))] == [("a", "c")]
