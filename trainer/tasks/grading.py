@@ -1,6 +1,6 @@
 """Grading: is a completion's final answer right? One function for rewards and for evaluation.
 
-Most answers are decided in microseconds by `trainer.tasks.answers`. The rest go to math-verify or to the source's own scorer in
+Nearly all answers are decided here by `trainer.tasks.answers`, in bounded time. The rest go to math-verify or to the source's own scorer in
 a worker process (`trainer.tasks.worker`) that is started when first needed, and killed and replaced when a job takes too
 long, because sympy can hang, crash and eat memory on what a model writes.
 """
@@ -25,12 +25,12 @@ from trainer.tasks import answers
 from trainer.tasks.items import Item, Scorer
 from trainer.tasks.symbolic import MathScorer
 
-GRADER_VERSION = "1"
+GRADER_VERSION = "2"
 """Changes whenever a verdict may change, so that accuracies are compared only where the same grader gave them."""
 
 LONGEST_FORMULA = 1_000
 LONGEST_TEXT = 20_000
-"""Characters of an answer beyond which it is wrong unread: for math-verify, and for a source's own scorer."""
+"""Characters of an answer beyond which it is wrong unread: as mathematics, and for a source's own scorer."""
 
 _START_S = 60.0
 _WALL_FACTOR = 15.0  # processor time is the bound, so that a crowded machine changes no grade; this catches what sleeps
@@ -107,17 +107,16 @@ class Grader:
 
     def _compare(self, extracted: str, gold: str | Item) -> Grade:
         answer, scorer = (gold, None) if isinstance(gold, str) else (gold.answer, gold.scorer)
-        if scorer is None:
-            verdict = answers.equal(extracted, answer)
-            if verdict is not None:
-                return Grade(verdict, extracted, f"equal to {answer}" if verdict else f"not equal to {answer}")
-        elif extracted == answer:
+        if extracted == answer:
             return Grade(True, extracted, f"equal to {answer}")
         limit = LONGEST_FORMULA if scorer is None else LONGEST_TEXT
         if len(extracted) > limit:
             return Grade(
                 False, extracted, f"the answer has {len(extracted)} characters, more than the {limit} that are compared"
             )
+        verdict = answers.equal(extracted, answer) if scorer is None else None
+        if verdict is not None:
+            return Grade(verdict, extracted, f"equal to {answer}" if verdict else f"not equal to {answer}")
         try:
             score = self._score(scorer or MathScorer(answer), extracted)
         except _Failure as failure:

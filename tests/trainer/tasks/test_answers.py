@@ -2,11 +2,9 @@ r"""Where a completion's answer stands, and when two plain answers are equal."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import pytest
 
-from trainer.tasks.answers import TAIL, equal, extract, normalise, number
+from trainer.tasks.answers import TAIL, equal, extract
 
 
 @pytest.mark.parametrize(
@@ -70,74 +68,18 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(completion):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (" $42$. ", "42"),
-        (r"\(x\)", "x"),
-        (r"\[ x \]", "x"),
-        ("$$x$$", "x"),
-        ("$", "$"),
-        ("$$", "$$"),
-        (r"\left( \dfrac{1}{2},\, 3 \right)", r"( \frac{1}{2}, 3 )"),
-        (r"a \leftarrow b", r"a \leftarrow b"),
-        ("−5", "-5"),
-        ("1  2\n3", "1 2 3"),
-    ],
-)
-def test_normalising_removes_what_changes_no_meaning(text, expected):
-    assert normalise(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("42", Fraction(42)),
-        ("-42", Fraction(-42)),
-        ("+4", Fraction(4)),
-        ("007", Fraction(7)),
-        (".5", Fraction(1, 2)),
-        ("5.", Fraction(5)),
-        ("1,234,567.8", Fraction(12345678, 10)),
-        ("1,23", None),
-        ("1e3", Fraction(1000)),
-        ("1e9999999", None),
-        ("3/4", Fraction(3, 4)),
-        ("-3 / 4", Fraction(-3, 4)),
-        (r"\frac{3}{4}", Fraction(3, 4)),
-        (r"-\frac{3}{4}", Fraction(-3, 4)),
-        ("3/0", None),
-        ("1 2", None),
-        ("٣", None),
-        ("5%", None),
-        ("x", None),
-        ("", None),
-        ("1" * 101, None),
-    ],
-)
-def test_a_plain_number_has_an_exact_value(text, value):
-    assert number(text) == value
-
-
-@pytest.mark.parametrize(
     ("answer", "gold", "verdict"),
     [
         ("1221", "1221", True),
-        ("1,221.0", "1221", True),
         ("1222", "1221", False),
-        ("0.1", r"\frac{1}{10}", True),
-        ("12345678901234567890.1", "12345678901234567890.2", False),
+        ("-1221", "1221", False),
+        ("1,221.0", "1221", True),
+        ("01221", "1221", True),
         (r"$\dfrac{x}{2}$", r"\frac{x}{2}", True),
-        ("x + 1", "1 + x", None),
-        ("357+864", "1221", False),
-        ("(357 + 864)", "1221", False),
-        ("-1*-1221", "1221", False),
-        ("(-5)", "-5", None),
-        ("3 x 407", "1221", None),
-        ("1 + 1", "x", None),
-        ("x", "5", None),
-        ("5", "x", None),
-        ("1 2", "12", None),
+        ("x + 1", "1 + x", True),
+        (r"\int_0^x t dt", r"\int_0^x s ds", None),
+        ("1 2", "12", False),
     ],
 )
-def test_equal_texts_and_plain_numbers_are_decided_and_the_rest_is_not(answer, gold, verdict):
+def test_answers_are_compared_or_left_open(answer, gold, verdict):
     assert equal(answer, gold) is verdict

@@ -16,6 +16,9 @@ import pytest
 from trainer.errors import TrainingError
 from trainer.tasks import Grade, Grader, Item, grade
 
+FOR_THE_WORKER, INTEGRAL = r"Answer: \frac{x^2}{2}", r"\int_0^x t dt"
+"""A right completion and its gold answer that are decided in the worker process."""
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -107,13 +110,15 @@ class Process:
         ("7+4=11 Answer:1221", "1221", True, "equal to 1221"),
         ("7+4=11 Answer:1222", "1221", False, "not equal to 1221"),
         (r"\boxed{\frac{1}{2}}", "0.5", True, "equal to 0.5"),
-        (r"\boxed{x+1}", "1+x", True, "equal to 1+x by math-verify"),
-        (r"\boxed{(x+1)^2}", "x^2+2x+1", True, "equal to x^2+2x+1 by math-verify"),
-        (r"\boxed{\{2,1\}}", r"\{1,2\}", True, r"equal to \{1,2\} by math-verify"),
-        (r"\boxed{(2,1)}", "(1,2)", False, "not equal to (1,2) by math-verify"),
-        (r"\boxed{x=5}", "5", True, "equal to 5 by math-verify"),
-        (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", True, r"equal to 2\sqrt{2} by math-verify"),
-        ("Answer: no", "yes", False, "not equal to yes by math-verify"),
+        (r"\boxed{x+1}", "1+x", True, "equal to 1+x"),
+        (r"\boxed{(x+1)^2}", "x^2+2x+1", True, "equal to x^2+2x+1"),
+        (r"\boxed{\{2,1\}}", r"\{1,2\}", True, r"equal to \{1,2\}"),
+        (r"\boxed{(2,1)}", "(1,2)", False, "not equal to (1,2)"),
+        (r"\boxed{x=5}", "5", True, "equal to 5"),
+        (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", True, r"equal to 2\sqrt{2}"),
+        ("Answer: no", "yes", False, "not equal to yes"),
+        (r"\boxed{\frac{x^2}{2}}", r"\int_0^x t dt", True, r"equal to \int_0^x t dt by math-verify"),
+        (r"\boxed{\frac{x^2}{3}}", r"\int_0^x t dt", False, r"not equal to \int_0^x t dt by math-verify"),
         ("I do not know", "5", False, "no answer found"),
     ],
 )
@@ -123,7 +128,7 @@ def test_an_answer_is_graded_with_its_reason(grader, completion, gold, correct, 
 
 
 def test_many_grades_come_in_order_and_equal_questions_are_compared_once(grader):
-    pairs = [("Answer: 2", "2"), ("Answer: y+x", "x+y"), ("", "2"), ("Answer: 3", "2")]
+    pairs = [("Answer: 2", "2"), (FOR_THE_WORKER, INTEGRAL), ("", "2"), ("Answer: 3", "2")]
     assert [one.correct for one in grader.grade_many(pairs)] == [True, True, False, False]
     assert grader.grade_many([]) == []
     same = item(Fail())
@@ -225,21 +230,21 @@ def test_a_worker_is_reused_ends_with_its_grader_and_starts_again_when_needed():
 def test_signals_to_the_trainers_group_do_not_disturb_grading():
     before = workers()
     with Grader() as one:
-        assert one.grade(r"\boxed{x+1}", "1+x").correct
+        assert one.grade(FOR_THE_WORKER, INTEGRAL).correct
         (worker,) = set(workers()) - set(before)
         worker.send_signal(signal.SIGTERM)
         worker.send_signal(signal.SIGINT)
-        assert one.grade(r"\boxed{x+1}", "1+x").correct
+        assert one.grade(FOR_THE_WORKER, INTEGRAL).correct
         assert worker in workers()
 
 
 def test_a_worker_whose_trainer_was_killed_ends_even_in_the_middle_of_a_hang():
     code = (
-        "import os, signal, sys, threading, time; sys.path.insert(0, sys.argv[1])\n"
+        "import functools, itertools, operator, os, sys, threading, time; sys.path.insert(0, sys.argv[1])\n"
         "from trainer.tasks import Grader, Item\n"
-        "from trainer.tasks.symbolic import MathScorer\n"
-        "one = Grader(limit_s=1.0); one.grade('Answer: x+1', '1+x'); print(one._worker._process.pid, flush=True)\n"
-        "threading.Thread(target=one.grade, args=('Answer: ' + '(' * 900, '1'), daemon=True).start(); time.sleep(0.2); os.kill(os.getpid(), 9)"
+        "hangs = Item('1', 'p', 'gold', 'p', functools.partial(operator.contains, itertools.repeat(0)))\n"
+        "one = Grader(limit_s=1.0); one.grade('Answer: x^2/2', r'\\int_0^x t dt'); print(one._worker._process.pid, flush=True)\n"
+        "threading.Thread(target=one.grade, args=('Answer: x', hangs), daemon=True).start(); time.sleep(0.2); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, timeout=60, check=False
@@ -255,10 +260,10 @@ def test_a_worker_that_cannot_start_stops_training_with_words(monkeypatch):
     before = workers()
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with Grader() as one, pytest.raises(TrainingError, match="the grading process cannot be started"):
-        one.grade(r"\boxed{x+1}", "1+x")
+        one.grade(FOR_THE_WORKER, INTEGRAL)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with Grader() as one, pytest.raises(TrainingError, match="the grading process did not start"):
-        one.grade(r"\boxed{x+1}", "1+x")
+        one.grade(FOR_THE_WORKER, INTEGRAL)
     assert workers() == before
 
 
@@ -267,11 +272,11 @@ def test_a_grader_works_from_any_folder(tmp_path, monkeypatch):
     (tmp_path / "trainer" / "__init__.py").write_text("raise ImportError('the wrong trainer')")
     monkeypatch.chdir(tmp_path)
     with Grader() as one:
-        assert one.grade(r"\boxed{x+1}", "1+x").correct
+        assert one.grade(FOR_THE_WORKER, INTEGRAL).correct
 
 
 def test_the_process_wide_grader_leaves_nothing_behind():
-    code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom trainer.tasks import grade\nprint(grade('Answer: x+1', '1+x').correct)"
+    code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom trainer.tasks import grade\nprint(grade('Answer: x^2/2', r'\\int_0^x t dt').correct)"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(ROOT)], capture_output=True, text=True, timeout=60, check=False
     )
