@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from backend.contamination import Report
 from backend.leaderboard import Board, Row
 from backend.outcome import torn_in_words
 from db.queue import Device
@@ -25,6 +26,8 @@ from trainer.events import encode_number
 
 _WIDTH_WITHOUT_TERMINAL = 160
 _FIRST_STEPS = 20
+_FIRST_PAIRS = 10
+_LONGEST_PROBLEM = 140
 
 COLOURS = {
     Status.QUEUED: "dim",
@@ -243,3 +246,39 @@ def _percent(share: float, *, sign: bool = False) -> str:
 
 def _interval(estimate: Estimate, *, sign: bool = False) -> str:
     return f"{_percent(estimate.low, sign=sign)} .. {_percent(estimate.high, sign=sign)}"
+
+
+def contamination_table(report: Report) -> Table:
+    """By benchmark, how many of its problems are in the training data."""
+    table = Table(
+        title=f"{report.problems} training problems of {escape(report.training)}",
+        title_justify="left",
+        box=None,
+        header_style="bold",
+    )
+    table.add_column("benchmark", no_wrap=True)
+    for name in ("problems", "word for word", "nearly"):
+        table.add_column(name, justify="right")
+    for overlap in report.overlaps:
+        table.add_row(overlap.benchmark, str(overlap.problems), str(overlap.exact), str(overlap.near))
+    return table
+
+
+def contamination_pairs(report: Report) -> str:
+    """The problems that were found, the surest first, each below the other; the rest is counted."""
+    found = [(overlap.benchmark, match) for overlap in report.overlaps for match in overlap.matches]
+    found.sort(key=lambda pair: -pair[1].score)
+    lines = []
+    for benchmark, match in found[:_FIRST_PAIRS]:
+        how = "word for word" if match.exact else f"nearly, {match.score:.2f}"
+        place = f", {match.training.place}" if match.training.place else ""
+        lines += ["", f"{benchmark} {match.problem.id}: training problem {match.training.id}{place} ({how})"]
+        lines += [f"    {_one_line(item.problem)}" for item in (match.problem, match.training)]
+    if len(found) > _FIRST_PAIRS:
+        lines += ["", f"and {len(found) - _FIRST_PAIRS} more; --json names them all"]
+    return escape("\n".join(lines))
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_PROBLEM else f"{text[:_LONGEST_PROBLEM]}…"

@@ -29,7 +29,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         *(runs.runs, runs.show, runs.watch, runs.logs, runs.leaderboard, runs.export),
     ),
     "Workers": (workers.workers, workers.drain, workers.undrain),
-    "Tools": (tools.train, tools.make_base, tools.presets),
+    "Tools": (tools.train, tools.contamination, tools.make_base, tools.presets),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

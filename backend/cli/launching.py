@@ -86,18 +86,19 @@ def _queue(
 ) -> None:
     """Queue a run, or one per seed, and say so."""
     from backend import runs as service
+    from backend.advice import advice
     from db import reads
     from trainer.config import parse
 
     about: dict[str, Any] = {"experiment": experiment, "preset": preset, "cloned_from": cloned_from}
-    if seeds is None:
-        ids = [service.submit(parse(values), **about)]
-    else:
-        ids = service.submit_many(values, _numbers(seeds), **about)
+    config = parse(values)
+    ids = [service.submit(config, **about)] if seeds is None else service.submit_many(values, _numbers(seeds), **about)
     with reading() as connection:
         for run_id in ids:
             typer.echo(f"run {run_id} ({reads.get_run(connection, run_id).name}) is queued")
     _tell(service.notice(ids))
+    for sentence in advice(config):
+        _tell(sentence)
 
 
 def _tell(notice: str) -> None:

@@ -36,6 +36,35 @@ def train(
     os.execve(sys.executable, [*TRAINER, str(output / CONFIG_FILE), "--output", str(output)], environment())
 
 
+def contamination(
+    config: Config,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="six, names of benchmarks, or a JSONL file; compared beside the benchmarks of the configuration.",
+            show_default="the six where their files are at hand",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Say which problems of the benchmarks are in the training data, word for word or nearly."""
+    from backend import show
+    from backend.contamination import report
+    from trainer.config import parse
+
+    values, _ = read_config(config, overrides)
+    found = report(parse(values), suite)
+    for warning in found.warnings:
+        typer.secho(warning, fg="yellow", err=True)
+    if as_json:
+        print_json(found.plain())
+        return
+    console = show.console()
+    console.print(show.contamination_table(found))
+    console.print(show.contamination_pairs(found))
+
+
 def make_base() -> None:
     """Make the demo's base model and its problems, unless they are there already."""
     from backend.demo import make_base as make

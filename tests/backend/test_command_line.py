@@ -259,3 +259,21 @@ def test_more_devices_than_any_worker_has_are_told_at_once(mtprl: Mtprl, config:
         "the run asks for 2 devices (launch.num_processes) and no worker has more than 1"
     )
     assert "waits for 2 devices; no worker has more than 1" in mtprl("runs")[1]
+
+
+def test_contamination_is_listed_and_said_when_a_run_is_queued(
+    mtprl: Mtprl, file: Path, values: dict[str, Any]
+) -> None:
+    data = values["data"]["path"]
+    held_out = f"evaluation.benchmarks=[{{name: held-out, data: {{kind: jsonl, path: {data}}}}}]"
+    code, out, err = mtprl("contamination", str(file), "--set", held_out, "--json")
+    [own, *_] = json.loads(out)["benchmarks"]
+    assert (code, own["benchmark"], own["exact"]) == (0, "held-out", own["problems"])
+    assert own["matches"][0]["place"] == "line 1"
+    code, out, err = mtprl("contamination", str(file), "--set", held_out, "--suite", data)
+    assert (code, err) == (0, "")
+    assert "word for word" in out
+    assert "line 1 (word for word)" in out
+    code, out, err = mtprl("submit", str(file), "--set", held_out)
+    assert code == 0
+    assert f"the training data holds problems to evaluate on: all {own['problems']} of held-out, word for word" in err

@@ -1,0 +1,122 @@
+"""Whether a run's training data holds problems of the benchmarks, as the command line and the New run page say it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.settings import variables
+from trainer.config import HubData, RunConfig
+from trainer.evaluation import suites
+from trainer.tasks import Item, load
+from trainer.tasks.contamination import Overlap, overlaps
+
+_KEPT = 16
+_known: OrderedDict[str, list[Overlap]] = OrderedDict()
+"""The newest results by a hash of what was compared."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What training data and benchmarks have in common."""
+
+    training: str
+    """What the training data is called by."""
+    problems: int
+    overlaps: list[Overlap]
+    """One per benchmark: the run's own, then those of the suite."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The benchmarks that are in the training data, in one sentence; "" where none is."""
+        parts = [_in_words(overlap) for overlap in self.overlaps if overlap.matches]
+        return f"the training data holds problems to evaluate on: {'; '.join(parts)}" if parts else ""
+
+    def plain(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "training": self.training,
+            "problems": self.problems,
+            "warnings": list(self.warnings),
+            "benchmarks": [
+                {
+                    "benchmark": overlap.benchmark,
+                    "problems": overlap.problems,
+                    "exact": overlap.exact,
+                    "near": overlap.near,
+                    "matches": [
+                        {
+                            "problem": match.problem.id,
+                            "training": match.training.id,
+                            "place": match.training.place,
+                            "score": round(match.score, 3),
+                            "problem_text": match.problem.problem,
+                            "training_text": match.training.problem,
+                        }
+                        for match in overlap.matches
+                    ],
+                }
+                for overlap in self.overlaps
+            ],
+        }
+
+
+def report(config: RunConfig, suite: str | None = None, training: Sequence[Item] | None = None) -> Report:
+    """Compare the training data with the run's own benchmarks and those of a suite.
+
+    Args:
+        config: the run.
+        suite: as `trainer.evaluation.suites.resolve` takes it; None: those of the six whose files are at hand.
+        training: the training data, where it has been read already.
+
+    Raises:
+        ConfigError: there is no such suite.
+        DataError: training data or a benchmark cannot be read.
+    """
+    asked = _suite(suite)
+    training = load(config.data) if training is None else training
+    own = {benchmark.name: benchmark for benchmark in config.evaluation.benchmarks}
+    # A benchmark of the run's own that is called like one of the suite is the one that counts.
+    wanted = own | {benchmark.name: benchmark for benchmark in asked.benchmarks if benchmark.name not in own}
+    benchmarks = {name: load(benchmark.data)[: benchmark.limit] for name, benchmark in wanted.items()}
+    return Report(config.data.source, len(training), _overlaps(training, benchmarks), asked.warnings)
+
+
+def _suite(text: str | None) -> suites.Suite:
+    environment = {**os.environ, **variables()}
+    if text is not None:
+        return suites.resolve(text, environment)
+    six = suites.resolve(suites.SIX, environment)
+    return six._replace(benchmarks=tuple(item for item in six.benchmarks if not isinstance(item.data, HubData)))
+
+
+def _overlaps(training: Sequence[Item], benchmarks: Mapping[str, Sequence[Item]]) -> list[Overlap]:
+    """As `trainer.tasks.contamination.overlaps`; what this process compared before is not compared again."""
+    key = _hash({"": training, **benchmarks})
+    if key not in _known:
+        _known[key] = overlaps(training, benchmarks)
+        while len(_known) > _KEPT:
+            _known.popitem(last=False)
+    return _known[key]
+
+
+def _hash(sets: Mapping[str, Sequence[Item]]) -> str:
+    digest = hashlib.sha256()
+    for name, items in sets.items():
+        digest.update(repr((name, len(items))).encode())
+        for item in items:
+            digest.update(repr((item.id, item.place, item.problem, item.scorer is None)).encode())
+    return digest.hexdigest()
+
+
+def _in_words(overlap: Overlap) -> str:
+    if overlap.exact == overlap.problems:
+        return f"all {overlap.problems} of {overlap.benchmark}, word for word"
+    parts = [(overlap.exact, "word for word"), (overlap.near, "nearly")]
+    said = " and ".join(f"{count} {how}" for count, how in parts if count)
+    return f"{len(overlap.matches)} of the {overlap.problems} of {overlap.benchmark} ({said})"
