@@ -17,10 +17,10 @@ from backend.settings import variables
 from db import reads
 from db import runs as writes
 from db.reads import RunDetail
-from db.statuses import ENDED, Status
+from db.statuses import ENDED, Kind, Status
 from trainer import preflight
-from trainer.config import RunConfig, parse, resolve
-from trainer.config.continuing import FREE, shown
+from trainer.config import EvaluationConfig, RunConfig, parse_job, resolve
+from trainer.config.continuing import free, shown
 from trainer.errors import ConfigError, Problem, StoreError
 from trainer.folder import write_config
 
@@ -43,7 +43,12 @@ def resume(run_id: int, overrides: Sequence[str] = (), *, cause: str = "resumed 
         run = reads.get_run(connection, run_id)
     _check_ended(run)
     config = _continued(run, overrides)
-    _check_something_is_left(run, config)
+    if isinstance(config, EvaluationConfig):
+        _check_problems_are_left(run)
+        total = run.total_steps
+    else:
+        _check_something_is_left(run, config)
+        total = config.steps
     values = config.model_dump(mode="json")
     changes = difference(run.config, values)
     reason = "; ".join([cause, *(f"{field}: {shown(old)} → {shown(new)}" for field, old, new in changes)])
@@ -53,7 +58,7 @@ def resume(run_id: int, overrides: Sequence[str] = (), *, cause: str = "resumed 
             run_id,
             attempt=run.attempt,
             config=values,
-            total_steps=config.steps,
+            total_steps=total,
             devices=devices_asked_for(values),
             priority=config.launch.priority,
             retries=config.launch.retries,
@@ -64,8 +69,10 @@ def resume(run_id: int, overrides: Sequence[str] = (), *, cause: str = "resumed 
             raise StoreError(f"run {run_id} was resumed by somebody else just now; `mtprl show {run_id}` shows it")
         write_config(config, Path(run.folder))
     ring(run_id)
+    if isinstance(config, EvaluationConfig):
+        return f"run {run_id} is queued again: {run.step} of its {total} problems are answered"
     again = "it goes on from its newest checkpoint" if run.step else "it starts anew"
-    return f"run {run_id} is queued again: {again}, to step {config.steps}"
+    return f"run {run_id} is queued again: {again}, to step {total}"
 
 
 def _check_ended(run: RunDetail) -> None:
@@ -98,6 +105,11 @@ def _check_something_is_left(run: RunDetail, config: RunConfig) -> None:
         )
 
 
+def _check_problems_are_left(run: RunDetail) -> None:
+    if run.status == Status.FINISHED:
+        raise StoreError(f"run {run.id} has answered all its {run.total_steps} problems; nothing is left to do")
+
+
 @dataclass(frozen=True, slots=True)
 class Clone:
     """What a new run takes over from the one that it is made from."""
@@ -117,28 +129,35 @@ def clone_of(connection: Connection, run_id: int) -> Clone:
     """The configuration of a run, to make another one from it.
 
     Raises:
-        StoreError: there is no such run.
+        StoreError: there is no such run, or it is an evaluation.
     """
     run = reads.get_run(connection, run_id)
+    if run.kind != Kind.TRAINING:
+        raise StoreError(f"run {run_id} is an evaluation, which has no clones; `mtprl evaluate` makes another one")
     name = str(run.config.get("name") or "")
     # A name that the user gave would stand for two runs.
     values = {**run.config, "name": f"{name[: _LONGEST_NAME - len('-clone')]}-clone" if name else ""}
     return Clone(run_id, values, run.experiment, run.preset)
 
 
-def _continued(run: RunDetail, overrides: Sequence[str]) -> RunConfig:
+def _continued(run: RunDetail, overrides: Sequence[str]) -> RunConfig | EvaluationConfig:
     """The run's configuration with the changes.
 
     Raises:
         ConfigError: it is refused, or changes what may not change.
     """
-    config = with_absolute_paths(parse(resolve(run.config, overrides, variables())))
-    began = parse(run.config).model_dump(mode="json")
+    config = parse_job(resolve(run.config, overrides, variables()))
+    if isinstance(config, RunConfig):
+        config = with_absolute_paths(config)
+    began = parse_job(run.config).model_dump(mode="json")
     fixed = [
-        change for change in difference(began, config.model_dump(mode="json")) if change[0].split(".")[0] not in FREE
+        change
+        for change in difference(began, config.model_dump(mode="json"))
+        if change[0].split(".")[0] not in free(config)
     ]
     if fixed:
-        clone = f"mtprl clone {run.id} --set {fixed[0][0]}={fixed[0][2]}"
+        change = f"--set {fixed[0][0]}={fixed[0][2]}"
+        clone = f"mtprl clone {run.id} {change}" if isinstance(config, RunConfig) else f"mtprl evaluate ... {change}"
         raise ConfigError(
             [
                 Problem(
@@ -148,5 +167,8 @@ def _continued(run: RunDetail, overrides: Sequence[str]) -> RunConfig:
                 for field, old, new in fixed
             ]
         )
-    preflight.check(config)
+    if isinstance(config, RunConfig):
+        preflight.check(config)
+    else:
+        preflight.check_evaluation(config)
     return config

@@ -7,9 +7,10 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -21,9 +22,10 @@ from db import runs as writes
 from db.reads import RunDetail, RunRow
 from db.statuses import ENDED, Status
 from trainer import preflight
-from trainer.config import RunConfig, parse, resolve
+from trainer.config import Benchmark, EvaluatedModel, EvaluationConfig, RunConfig, parse, resolve
 from trainer.config.continuing import differences
 from trainer.errors import ConfigError, Problem, StoreError
+from trainer.evaluation import suites
 from trainer.folder import write_config
 from trainer.presets import presets
 from trainer.tasks import settled
@@ -155,28 +157,57 @@ def devices_asked_for(config: Mapping[str, Any]) -> int:
 def _submit_all(
     configs: Sequence[RunConfig], experiment: str, preset: str | None, cloned_from: int | None
 ) -> list[int]:
-    if not experiment.strip() or len(experiment) > _LONGEST_NAME:
-        raise ConfigError(
-            [Problem("experiment", f"{experiment!r} is refused; give a name of 1 to {_LONGEST_NAME} characters")]
-        )
+    check_experiment(experiment)
     configs = [with_absolute_paths(config) for config in configs]
     # Seeds change nothing that preflight looks at, and it reads every line of the data.
     for config in {
         config.model_copy(update={"seed": 0, "name": ""}).model_dump_json(): config for config in configs
     }.values():
         preflight.check(config)
+        _check_afterwards(config)
+    with folders_or_none() as folders, store.writing() as connection:
+        origin = None if cloned_from is None else reads.get_run(connection, cloned_from)
+        ids = [_create(connection, config, experiment, preset, origin, folders) for config in configs]
+    for run_id in ids:
+        ring(run_id)
+    return ids
+
+
+def _check_afterwards(config: RunConfig) -> None:
+    """Refuse a training whose evaluation afterwards names no suite.
+
+    Raises:
+        ConfigError: naming `evaluation.afterwards.suite`.
+    """
+    if config.evaluation.afterwards is None:
+        return
+    try:
+        suites.resolve(config.evaluation.afterwards.suite, {**os.environ, **variables()})
+    except ConfigError as error:
+        raise ConfigError([Problem("evaluation.afterwards.suite", item.message) for item in error.problems]) from None
+
+
+def check_experiment(name: str) -> None:
+    """Refuse what cannot be the name of an experiment.
+
+    Raises:
+        ConfigError: it is too long, or says nothing.
+    """
+    if not name.strip() or len(name) > _LONGEST_NAME:
+        message = f"{name!r} is refused; give a name of 1 to {_LONGEST_NAME} characters"
+        raise ConfigError([Problem("experiment", message)])
+
+
+@contextmanager
+def folders_or_none() -> Iterator[list[Path]]:
+    """Run folders that are made within; where that ends in an error, none of them is left."""
     folders: list[Path] = []
     try:
-        with store.writing() as connection:
-            origin = None if cloned_from is None else reads.get_run(connection, cloned_from)
-            ids = [_create(connection, config, experiment, preset, origin, folders) for config in configs]
+        yield folders
     except BaseException:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    for run_id in ids:
-        ring(run_id)
-    return ids
 
 
 def _unchanged(preset: str | None, config: RunConfig) -> str | None:
@@ -198,24 +229,37 @@ def _create(
     preset = _unchanged(preset, config)
     method = preset.rpartition("/")[2] if preset else config.regime.kind
     name = config.name or f"{method}-{config.algorithm.kind}-seed{config.seed}"
-    values = config.model_dump(mode="json")
-    run_id = writes.create_run(
+    return make(
         connection,
+        config,
+        folders,
         experiment=experiment,
         name=name,
-        config=values,
         regime=config.regime.kind,
         algorithm=config.algorithm.kind,
         seed=config.seed,
         total_steps=config.steps,
         preset=preset,
+        cloned_from=None if origin is None else origin.id,
+        difference=None if origin is None else difference(origin.config, config.model_dump(mode="json")),
+    )
+
+
+def make(
+    connection: Connection, config: RunConfig | EvaluationConfig, folders: list[Path], *, name: str, **columns: Any
+) -> int:
+    """Queue a run with its folder in the caller's transaction; the folder is added to `folders`. `columns` are those of `create_run`."""
+    values = config.model_dump(mode="json")
+    run_id = writes.create_run(
+        connection,
+        name=name,
+        config=values,
         folder="",
         now=time.time(),
         devices=devices_asked_for(values),
         priority=config.launch.priority,
         retries=config.launch.retries,
-        cloned_from=None if origin is None else origin.id,
-        difference=None if origin is None else difference(origin.config, values),
+        **columns,
     )
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
     # The random part keeps apart the folders of two databases that share a home.
@@ -235,13 +279,28 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The same configuration for a trainer that runs in another folder. A model that is no folder here is a hub name."""
     changes: dict[str, Any] = {}
-    if Path(config.model.path).is_dir():
-        changes["model"] = config.model.model_copy(update={"path": str(Path(config.model.path).absolute())})
     environment = {**os.environ, **variables()}
+    changes["model"] = settled_model(config.model)
     changes["data"] = settled(config.data, environment)
-    benchmarks = tuple(
-        benchmark.model_copy(update={"data": settled(benchmark.data, environment)})
-        for benchmark in config.evaluation.benchmarks
+    changes["evaluation"] = config.evaluation.model_copy(
+        update={"benchmarks": settled_benchmarks(config.evaluation.benchmarks)}
     )
-    changes["evaluation"] = config.evaluation.model_copy(update={"benchmarks": benchmarks})
     return config.model_copy(update=changes)
+
+
+M = TypeVar("M", bound=EvaluatedModel)
+
+
+def settled_model(model: M) -> M:
+    """The model for a program that runs in another folder. What is no folder here is a hub name."""
+    if not Path(model.path).is_dir():
+        return model
+    return model.model_copy(update={"path": str(Path(model.path).absolute())})
+
+
+def settled_benchmarks(benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, ...]:
+    """The benchmarks for a program that runs in another folder."""
+    environment = {**os.environ, **variables()}
+    return tuple(
+        benchmark.model_copy(update={"data": settled(benchmark.data, environment)}) for benchmark in benchmarks
+    )

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -31,6 +31,7 @@ from db.ingest import ingest, read_offset
 from db.reads import AttemptRow
 from db.runs import log_event
 from db.statuses import Status
+from trainer.errors import MtprlError
 from trainer.events import EVENTS_FILE, parse_lines
 
 POLL = 0.3
@@ -51,6 +52,9 @@ _READ_BYTES = 4 * 2**20
 
 log = logging.getLogger("backend.supervisor")
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from backend.evaluations import Prepared
 
 
 def supervise(
@@ -255,21 +259,50 @@ class Supervisor:
         )
 
     def _finish(self, end: End) -> None:
+        # Imported here, because Celery is large and a supervisor waits beside its trainer for hours.
+        from backend.celery_app import ring
+        from backend.runs import folders_or_none
+
         exit_code = self._trainer.exit_code if self._trainer else None
+        afterwards = self._insist(self._prepare_afterwards) if end.status == Status.FINISHED else None
 
         def finish() -> Status | None:
-            with store.writing() as connection:
+            with folders_or_none() as folders, store.writing() as connection:
                 status = self._end(connection, end, exit_code)
                 if status is not None:
                     self._tell_of_torn_lines(connection)
+                    self._queue_afterwards(connection, afterwards, folders)
                 return status
 
         status = self._insist(finish)
         log.info("run %d is %s: %s", self._run_id, status or "somebody else's", end.reason or "no more to say")
-        # Imported here, because Celery is large and a supervisor waits beside its trainer for hours.
-        from backend.celery_app import ring
-
         ring(self._run_id)
+
+    def _prepare_afterwards(self) -> Prepared | MtprlError | None:
+        """The evaluation that the run wants once it has finished, or why there can be none; None where it wants none."""
+        from backend import evaluations
+
+        with store.reading() as connection:
+            run = reads.get_run(connection, self._run_id)
+        try:
+            return evaluations.prepare_afterwards(run)
+        except MtprlError as error:
+            return error
+
+    def _queue_afterwards(
+        self, connection: Connection, afterwards: Prepared | MtprlError | None, folders: list[Path]
+    ) -> None:
+        if afterwards is None:
+            return
+        from backend import evaluations
+
+        run = reads.get_run(connection, self._run_id)
+        if isinstance(afterwards, MtprlError):
+            severity, words = "warning", f"its evaluation afterwards could not be queued: {afterwards}"
+        else:
+            job = evaluations.queue_within(connection, afterwards, folders, experiment=run.experiment)
+            severity, words = "info", f"run {job} is queued, to evaluate it"
+        log_event(connection, run.id, self._attempt, run.step, "evaluation", words, severity, now=time.time())
 
     def _end(self, connection: Connection, end: End, exit_code: int | None) -> Status | None:
         run_id, attempt, now = self._run_id, self._attempt, time.time()

@@ -97,6 +97,8 @@ class Parsed:
     malformed: int = 0
     step: int | None = None
     """The last step that has values of its own."""
+    total_steps: int | None = None
+    """How many steps it is to make."""
     stage: str | None = None
     """What the trainer does now."""
     first_seen: float | None = None
@@ -125,8 +127,10 @@ def parse(events: Iterable[Mapping[str, Any]], attempt: int) -> Parsed:
 
 def _attempt_started(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
     resumed_from, host, pid = _optional(_whole, event["resumed_from"]), _text(event["host"]), _whole(event["pid"])
+    total_steps = _whole(event["total_steps"])
     rewind = Rewind(header["attempt"], resumed_from)
     result.batches.append(Batch(rewind))
+    result.total_steps = total_steps
     if result.step is not None:
         result.step = min(result.step, max(rewind.last_step, 0))
     beginning = "started" if resumed_from is None else f"resumed after step {resumed_from}"

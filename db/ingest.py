@@ -66,6 +66,7 @@ _UPDATE_RUN = (
     .where(runs.c.id == bindparam("run"))
     .values(
         step=func.coalesce(bindparam("last_step", type_=Integer), runs.c.step),
+        total_steps=func.coalesce(bindparam("total", type_=Integer), runs.c.total_steps),
         stage=func.coalesce(bindparam("last_stage", type_=String), runs.c.stage),
         status=case(
             ((runs.c.status == Status.STARTING) & _SEEN.is_not(None), Status.RUNNING),
@@ -126,7 +127,12 @@ def ingest(
         if batch.rewind is not None:
             superseded += _rewind(connection, run_id, batch.rewind)
         _store(connection, run_id, batch)
-    progress = {"last_step": parsed.step, "last_stage": parsed.stage, "seen": parsed.first_seen}
+    progress = {
+        "last_step": parsed.step,
+        "total": parsed.total_steps,
+        "last_stage": parsed.stage,
+        "seen": parsed.first_seen,
+    }
     connection.execute(_UPDATE_RUN, {"run": run_id, **progress})
     return IngestResult(True, offset, parsed.malformed, superseded, parsed.ended)
 

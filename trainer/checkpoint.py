@@ -31,12 +31,12 @@ from transformers import PreTrainedTokenizerBase
 
 from trainer.config import RunConfig
 from trainer.errors import ModelError
+from trainer.folder import CHECKPOINTS
 from trainer.manifest import flaw, seal, to_disk
 from trainer.models.joint import JointModel
 from trainer.models.storage import save_joint
 from trainer.update.phase import Updater
 
-FOLDER = "checkpoints"
 _NAME = re.compile(r"step-\d{6,}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -84,7 +84,7 @@ class Checkpoints:
         Raises:
             ModelError: no checkpoint could be written there: better said now than after the first `checkpoint.every` steps.
         """
-        self._folder = folder / FOLDER
+        self._folder = folder / CHECKPOINTS
         self._config = config
         self.good: list[StoredCheckpoint] = []
         """Oldest first."""

@@ -14,6 +14,7 @@ from trainer.errors import ConfigError, Problem, TrainingError
 from trainer.manifest import to_disk
 
 CONFIG_FILE = "config.yaml"
+CHECKPOINTS = "checkpoints"
 LOCK_FILE = ".lock"
 """Held by the trainer as long as it lives, on whatever host."""
 
@@ -45,6 +46,16 @@ def is_held(folder: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def checkpoints(folder: Path) -> dict[int, Path]:
+    """The models of the checkpoints that a run folder holds, by step; whether they are whole is not looked at."""
+    found = {}
+    for path in sorted((folder / CHECKPOINTS).glob("step-*")):
+        number = path.name.removeprefix("step-")
+        if number.isdecimal() and (path / "model").is_dir():
+            found[int(number)] = path / "model"
+    return found
 
 
 def keep_config(config: RunConfig | EvaluationConfig, folder: Path) -> None:

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from trainer.config import Data, HubData, Model, NamedData, ReasoningGymData, RunConfig
+from trainer.config import (
+    Benchmark,
+    Data,
+    EvaluatedModel,
+    EvaluationConfig,
+    HubData,
+    Model,
+    NamedData,
+    ReasoningGymData,
+    RunConfig,
+)
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.tasks import check as check_data
 
@@ -42,7 +53,9 @@ def check(config: RunConfig) -> None:
         problems.append(Problem("rollout.prompts_per_step", message))
     for index, benchmark in enumerate(config.evaluation.benchmarks):
         problems += _count(f"evaluation.benchmarks.{index}.data", benchmark.data)[1]
-    problems += _chat_problems(config)
+    problems += _chat_problems(
+        config.model, {"data": config.data, **_sections("evaluation.", config.evaluation.benchmarks)}
+    )
     if problems:
         raise ConfigError(problems)
 
@@ -78,24 +91,42 @@ def _model_file(path: str, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else Path()  # known not to exist there
 
 
-def _chat_problems(config: RunConfig) -> list[Problem]:
-    sections = {"data": config.data}
-    sections |= {f"evaluation.benchmarks.{i}.data": item.data for i, item in enumerate(config.evaluation.benchmarks)}
+def _chat_problems(model: EvaluatedModel, sections: Mapping[str, Data]) -> list[Problem]:
     asked = [field for field, data in sections.items() if data.chat]
-    if not asked or has_chat_template(config.model.path) is not False:
+    if not asked or has_chat_template(model.path) is not False:
         return []
-    message = (
-        f"the tokenizer of {config.model.path} has no chat template; set chat to false, or give a model that has one"
-    )
+    message = f"the tokenizer of {model.path} has no chat template; set chat to false, or give a model that has one"
     return [Problem(f"{field}.chat", message) for field in asked]
 
 
-def _model_problems(model: Model) -> list[Problem]:
+def check_evaluation(config: EvaluationConfig) -> int:
+    """Refuse an evaluation whose model or problems cannot be used; how many problems it has.
+
+    Raises:
+        ConfigError: with every reason, each naming its field.
+    """
+    if problems := [*_model_problems(config.model), *_chat_problems(config.model, _sections("", config.benchmarks))]:
+        raise ConfigError(problems)  # before data sets are fetched
+    total = 0
+    for index, benchmark in enumerate(config.benchmarks):
+        count, refused = _count(f"benchmarks.{index}.data", benchmark.data)
+        if refused:
+            raise ConfigError(refused)  # where the hub is out of reach for one of them, it is for all
+        total += count if benchmark.limit is None else min(count, benchmark.limit)
+    return total
+
+
+def _sections(prefix: str, benchmarks: Sequence[Benchmark]) -> dict[str, Data]:
+    return {f"{prefix}benchmarks.{index}.data": benchmark.data for index, benchmark in enumerate(benchmarks)}
+
+
+def _model_problems(model: EvaluatedModel) -> list[Problem]:
     path, folder = model.path, Path(model.path)
     try:
         if folder.is_dir():
             messages = [*_folder_problems(folder), *_weights_problems(folder)]
-            return [*(Problem("model.path", message) for message in messages), *_heads_problems(model)]
+            heads = _heads_problems(model) if isinstance(model, Model) else []
+            return [*(Problem("model.path", message) for message in messages), *heads]
     except OSError as error:  # no permission, or a name that is too long
         return [Problem("model.path", f"{path} cannot be read ({error.strerror}); give a model's folder")]
     if folder.parts[-2:] == _DEMO_BASE:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from backend.cli import launching, runs, services, stack, tools, workers
+from backend.cli import evaluating, launching, runs, services, stack, tools, workers
 
 app = typer.Typer(
     name="mtprl",
@@ -26,8 +26,9 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Services, one by one": (services.migrate, services.worker, services.dashboard),
     "Runs": (
         *(launching.submit, launching.clone, launching.resume, runs.stop),
-        *(runs.runs, runs.show, runs.watch, runs.logs, runs.leaderboard, runs.export),
+        *(runs.runs, runs.show, runs.watch, runs.logs, runs.export),
     ),
+    "Evaluation": (evaluating.evaluate, runs.leaderboard),
     "Workers": (workers.workers, workers.drain, workers.undrain),
     "Tools": (tools.train, tools.contamination, tools.make_base, tools.presets),
 }

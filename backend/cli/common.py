@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,8 @@ import typer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from trainer.config import EvaluationConfig, RunConfig
 
 Config = Annotated[
     str, typer.Argument(metavar="CONFIG|PRESET", help="A YAML file, or a preset's name.", show_default=False)
@@ -91,6 +95,30 @@ def read_config(name: str, overrides: Sequence[str] | None) -> tuple[dict[str, A
     else:
         raise ConfigError([Problem("", f"{name!r} is neither a file nor a preset; `mtprl presets` lists the presets")])
     return resolve(values, overrides or (), variables()), preset.name if preset else None
+
+
+def become_trainer(config: RunConfig | EvaluationConfig, folder: Path) -> None:
+    """Do a run in this process, which becomes the trainer, so that Ctrl-C and the exit code are the trainer's own.
+
+    Raises:
+        MtprlError: the folder holds another run, or is held by another trainer.
+        OSError: it cannot be written.
+    """
+    from backend.settings import environment
+    from backend.trainer_process import TRAINER
+    from trainer.folder import CONFIG_FILE, keep_config, only_writer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(folder):
+        keep_config(config, folder)
+    sys.stdout.flush()
+    os.execve(sys.executable, [*TRAINER, str(folder / CONFIG_FILE), "--output", str(folder)], environment())
+
+
+def tell(notice: str) -> None:
+    """Say what the user should know beside the result, if there is something."""
+    if notice:
+        typer.secho(notice, fg="yellow", err=True)
 
 
 def print_json(value: Any) -> None:

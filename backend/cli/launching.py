@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.common import Overrides, Run, find, read_config, reading, require_store
+from backend.cli.common import Overrides, Run, find, read_config, reading, require_store, tell
 
 Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="One run per seed.")]
 
@@ -78,7 +78,7 @@ def resume(
     run_id = find(run)
     changes = [*(overrides or ()), *([f"steps={steps}"] if steps is not None else [])]
     typer.echo(again.resume(run_id, changes))
-    _tell(service.notice([run_id]))
+    tell(service.notice([run_id]))
 
 
 def _queue(
@@ -96,14 +96,9 @@ def _queue(
     with reading() as connection:
         for run_id in ids:
             typer.echo(f"run {run_id} ({reads.get_run(connection, run_id).name}) is queued")
-    _tell(service.notice(ids))
+    tell(service.notice(ids))
     for sentence in advice(config):
-        _tell(sentence)
-
-
-def _tell(notice: str) -> None:
-    if notice:
-        typer.secho(notice, fg="yellow", err=True)
+        tell(sentence)
 
 
 def _control(run: str, overrides: list[str] | None) -> tuple[dict[str, Any], str, int]:

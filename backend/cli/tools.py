@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backend.cli.common import Config, Json, Overrides, print_json, read_config
+from backend.cli.common import Config, Json, Overrides, become_trainer, print_json, read_config, tell
 
 
 def train(
@@ -18,22 +16,17 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Train one run by itself: no queue, no database. In a folder with checkpoints of the same run it goes on from them."""
-    from backend.settings import check_packages, environment
-    from backend.trainer_process import TRAINER
+    from backend.settings import check_packages
     from trainer import preflight
     from trainer.config import parse
-    from trainer.folder import CONFIG_FILE, keep_config, only_writer
 
     check_packages()
     values, _ = read_config(config, overrides)
     run = parse(values)
     preflight.check(run)
-    output.mkdir(parents=True, exist_ok=True)
-    with only_writer(output):
-        keep_config(run, output)
-    sys.stdout.flush()
-    # This process becomes the trainer, so that Ctrl-C and the exit code are the trainer's own.
-    os.execve(sys.executable, [*TRAINER, str(output / CONFIG_FILE), "--output", str(output)], environment())
+    if run.evaluation.afterwards is not None:
+        tell("evaluation.afterwards is for runs of the queue; `mtprl evaluate` evaluates a checkpoint's model by hand")
+    become_trainer(run, output)
 
 
 def contamination(

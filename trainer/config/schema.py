@@ -115,8 +115,19 @@ class Benchmark(Section):
     """Use only the first problems; none: all."""
 
 
+class Afterwards(Section):
+    """An evaluation that is queued by itself when the run has finished, of its last checkpoint."""
+
+    suite: Annotated[str, Field(min_length=1)] = "six"
+    """six (AIME24, AIME25, AMC23, MATH-500, Minerva, OlympiadBench), demo, one of the six, several with commas, or a JSONL file."""
+    samples: Positive = 32
+    """Responses per problem: the k of avg@k."""
+    max_response_tokens: Positive | None = None
+    """A response is cut here; none: where the suite's or the training's are."""
+
+
 class Evaluation(Section):
-    """Evaluation on held-out problems during training."""
+    """Evaluation on held-out problems: during training, and afterwards."""
 
     benchmarks: tuple[Benchmark, ...] = ()
     """Benchmarks to evaluate on; none: no evaluation."""
@@ -128,6 +139,8 @@ class Evaluation(Section):
     """Sampling temperature of the evaluation."""
     top_p: Annotated[Finite, Field(gt=0, le=1)] = 0.7
     """Nucleus sampling: the smallest set of tokens with this much probability."""
+    afterwards: Afterwards | None = None
+    """A further evaluation, as a run of its own that is queued when this one has finished; none: no such evaluation."""
 
 
 class Audit(Section):

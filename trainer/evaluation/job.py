@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import EvaluationConfig
-from trainer.errors import TrainingError
+from trainer.errors import ModelError, TrainingError
 from trainer.evaluation.evaluate import Answered, answer, average, metric, terms
 from trainer.events import EVENTS_FILE, Sink
 from trainer.launch.attempt import attempt_fields
@@ -75,6 +75,7 @@ def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_st
     done = sum(len(asked.outcomes) for asked in benchmarks)
     sink.emit("attempt_started", step=done, kind=config.kind, **attempt_fields(accelerator, total, done or None))
     sink.emit("stage", step=done, stage="loading")
+    _check_still_there(config.model.path)
     trunk = load_trunk(config.model.path).to(accelerator.device).eval()
     _warn_of_length(config, benchmarks, getattr(trunk.config, "max_position_embeddings", None), sink)
     engine = DividedEngine(BuiltinEngine(trunk, tokenizer.eos_token_id, accelerator.autocast), world)
@@ -138,6 +139,18 @@ def _benchmarks(config: EvaluationConfig, tokenizer: Any) -> list[Asked]:
             Asked(benchmark.name, prompts, terms(benchmark.name, prompts, config, config.max_response_tokens))
         )
     return benchmarks
+
+
+def _check_still_there(path: str) -> None:
+    """Refuse a checkpoint that its run has removed while the evaluation waited.
+
+    Raises:
+        ModelError: the folder is gone.
+    """
+    if Path(path).is_absolute() and not Path(path).is_dir():
+        raise ModelError(
+            f"model.path: {path} is gone; a run keeps its newest checkpoints and the best one (checkpoint.keep): evaluate one of those"
+        )
 
 
 def _warn_of_length(config: EvaluationConfig, benchmarks: Sequence[Asked], positions: int | None, sink: Sink) -> None:
