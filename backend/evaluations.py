@@ -197,7 +197,7 @@ def _count(config: EvaluationConfig) -> int:
     except ConfigError as error:
         if not any(".data.id" in problem.field for problem in error.problems):
             raise
-        fix = f"or set {suites.FOLDER_VARIABLE} to a folder that holds the benchmarks as JSONL files (docs/data.md)"
+        fix = "or set MTPRL_BENCHMARKS_DIR to a folder that holds the benchmarks as JSONL files (docs/data.md)"
         raise ConfigError([*error.problems, Problem("", fix)]) from None
 
 

@@ -1,0 +1,165 @@
+"""Evaluations as runs of the queue: what is refused, what stands in the row, and what follows a finished training."""
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from backend_harness import look
+from standin_supervisor import PROGRAM
+
+from backend import again, evaluations, runs, store
+from backend.supervisor import supervise
+from db import claims, reads
+from db.runs import request_stop
+from db.statuses import Kind, Status
+from trainer.config import EvaluationConfig, RunConfig, load_job
+from trainer.errors import ConfigError, StoreError
+
+Config = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> str:
+    """A file of the user's with three problems."""
+    path = tmp_path / "held_out.jsonl"
+    path.write_text("".join(f'{{"id": "q{n}", "problem": "{n}+1", "answer": "{n + 1}"}}\n' for n in range(3)))
+    return str(path)
+
+
+@pytest.fixture
+def trained(config: Config, values: dict[str, Any]) -> int:
+    """A run with checkpoints of the steps 2 and 4, which asks its problems in a template."""
+    data = {**values["data"], "template": "Q: {problem}"}
+    run_id = runs.submit(config(steps=4, data=data, seed=3), experiment="mine")
+    for step in (2, 4):
+        _checkpoint(run_id, step, Path(values["model"]["path"]))
+    return run_id
+
+
+def _checkpoint(run_id: int, step: int, model: Path) -> None:
+    folder = Path(look(run_id).folder) / "checkpoints" / f"step-{step:06d}"
+    folder.mkdir(parents=True)
+    (folder / "model").symlink_to(model)
+
+
+def train(run_id: int, *, shut_down: bool = False) -> None:
+    with store.writing() as connection:
+        claim = claims.claim_next(connection, host=socket.gethostname(), devices=["cpu:0"], now=time.time())
+    assert claim is not None
+    assert claim.run_id == run_id
+    supervise(run_id, claim.attempt, program=PROGRAM, shut_down=shut_down)
+
+
+def test_a_checkpoint_is_evaluated_in_the_form_in_which_its_run_was_trained(trained: int, suite: str) -> None:
+    prepared = evaluations.prepare(evaluations.checkpoint(look(trained)), suite, {"samples": 2})
+    job = look(evaluations.queue(prepared))
+    assert (job.kind, job.evaluates, job.evaluates_step) == (Kind.EVALUATION, trained, 4)
+    assert (job.experiment, job.regime, job.algorithm, job.seed, job.total_steps) == ("mine", "detach", "dapo", 3, 3)
+    assert job.name == "held_out.jsonl of finish at step 4"
+    written = load_job(Path(job.folder) / "config.yaml")
+    assert isinstance(written, EvaluationConfig)
+    assert written.model.path.endswith("checkpoints/step-000004/model")
+    assert (written.samples, written.top_p, written.max_response_tokens) == (2, 0.7, 8)
+    assert (written.benchmarks[0].name, written.benchmarks[0].data.template) == ("held_out", "Q: {problem}")
+    earlier = evaluations.checkpoint(look(trained), 2)
+    assert earlier.values["model"]["path"].endswith("step-000002/model")
+
+
+def test_a_model_that_no_run_made_stands_by_itself(values: dict[str, Any], suite: str) -> None:
+    job = look(evaluations.queue(evaluations.prepare(evaluations.model(values["model"]["path"]), suite)))
+    assert (job.experiment, job.regime, job.evaluates, job.evaluates_step) == ("evaluations", "base", None, None)
+    assert (job.config["samples"], job.config["max_response_tokens"]) == (32, 8192)  # the paper's
+
+
+@pytest.mark.parametrize(
+    ("settings", "overrides", "says"),
+    [
+        ({"samples": 0}, [], "samples: "),
+        ({"top_p": 2.0}, [], "top_p: "),
+        ({}, ["steps=3"], "steps: "),
+        ({}, ["benchmarks.0.data.chat=true"], "has no chat template; set chat to false"),
+        ({}, ["benchmarks.0.data.path=nowhere.jsonl"], "nowhere.jsonl: cannot be read"),
+    ],
+)
+def test_what_could_not_work_is_refused_and_nothing_is_made(
+    trained: int, suite: str, home: Path, settings: dict[str, Any], overrides: list[str], says: str
+) -> None:
+    before = sorted((home / "runs").iterdir())
+    with pytest.raises(ConfigError, match=says):
+        evaluations.prepare(evaluations.checkpoint(look(trained)), suite, settings, overrides)
+    assert sorted((home / "runs").iterdir()) == before
+
+
+def test_only_checkpoints_that_are_there_are_evaluated(trained: int, config: Config, suite: str) -> None:
+    with pytest.raises(StoreError, match=r"run 1 has no checkpoint of step 3; choose one of 2, 4"):
+        evaluations.checkpoint(look(trained), 3)
+    without = runs.submit(config())
+    with pytest.raises(
+        StoreError, match=r"run 2 has no checkpoint yet; it saves one every 50 steps and after the last"
+    ):
+        evaluations.checkpoint(look(without))
+    job = evaluations.queue(evaluations.prepare(evaluations.checkpoint(look(trained)), suite))
+    with pytest.raises(StoreError, match="is itself an evaluation"):
+        evaluations.checkpoint(look(job))
+
+
+def test_a_stopped_evaluation_is_resumed_with_what_may_change_and_has_no_clones(trained: int, suite: str) -> None:
+    job = evaluations.queue(evaluations.prepare(evaluations.checkpoint(look(trained)), suite))
+    with store.writing() as connection:
+        request_stop(connection, job, time.time())
+    with pytest.raises(
+        ConfigError, match=r"samples: is 32 in run 2 and cannot become 4 .* `mtprl evaluate \.\.\. --set samples=4`"
+    ):
+        again.resume(job, ["samples=4"])
+    assert again.resume(job, ["sequences=8"]) == "run 2 is queued again: 0 of its 3 problems are answered"
+    assert look(job).config["sequences"] == 8
+    with store.reading() as connection, pytest.raises(StoreError, match="which has no clones"):
+        again.clone_of(connection, job)
+
+
+def test_a_finished_training_queues_the_evaluation_that_it_asked_for_once(
+    config: Config, values: dict[str, Any], suite: str
+) -> None:
+    run_id = runs.submit(config(steps=4, evaluation={"afterwards": {"suite": suite, "samples": 3}, "top_p": 0.9}))
+    _checkpoint(run_id, 4, Path(values["model"]["path"]))
+    train(run_id)
+    assert look(run_id).status == Status.FINISHED
+    with store.reading() as connection:
+        [job] = reads.list_runs(connection, kind=Kind.EVALUATION)
+        said = [row.message for row in reads.run_events(connection, run_id)]
+    assert (job.status, job.evaluates, job.evaluates_step, job.total_steps) == (Status.QUEUED, run_id, 4, 3)
+    assert f"run {job.id} is queued, to evaluate it" in said
+    written = yaml.safe_load((Path(job.folder) / "config.yaml").read_text())
+    assert (written["samples"], written["top_p"], written["max_response_tokens"]) == (3, 0.9, 8)
+
+
+def test_an_evaluation_that_cannot_be_queued_leaves_the_training_finished_and_says_why(
+    config: Config, suite: str
+) -> None:
+    run_id = runs.submit(config(steps=4, evaluation={"afterwards": {"suite": suite}}))
+    train(run_id)  # the stand-in saves no model
+    assert look(run_id).status == Status.FINISHED
+    with store.reading() as connection:
+        said = {row.message: row.severity for row in reads.run_events(connection, run_id)}
+        assert reads.list_runs(connection, kind=Kind.EVALUATION) == []
+    [words] = [words for words in said if "could not be queued" in words]
+    assert "has no checkpoint yet" in words
+    assert said[words] == "warning"
+
+
+def test_a_training_whose_evaluation_names_no_suite_is_refused(config: Config) -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.afterwards\.suite: 'nothing' is not known"):
+        runs.submit(config(evaluation={"afterwards": {"suite": "nothing"}}))
+
+
+def test_a_run_that_was_stopped_is_not_evaluated(config: Config, values: dict[str, Any], suite: str) -> None:
+    run_id = runs.submit(config(steps=4, evaluation={"afterwards": {"suite": suite}}))
+    _checkpoint(run_id, 4, Path(values["model"]["path"]))
+    train(run_id, shut_down=True)
+    assert look(run_id).status == Status.STOPPED
+    with store.reading() as connection:
+        assert reads.list_runs(connection, kind=Kind.EVALUATION) == []
