@@ -19,7 +19,7 @@ from backend.live import Live
 from backend.settings import settings, variables
 from db import reads
 from db.reads import RunRow
-from db.statuses import Status
+from db.statuses import Kind, Status
 from trainer.config import RunConfig, parse, resolve
 from trainer.presets import presets
 
@@ -126,7 +126,7 @@ def _usable(experiment: str, configs: dict[str, RunConfig]) -> dict[str, int] | 
     """The newest run of each preset that finished or still may; None where a run's configuration is not the preset's."""
     found: dict[str, int] = {}
     with store.reading() as connection:
-        for row in reads.list_runs(connection, experiment=experiment):
+        for row in reads.list_runs(connection, experiment=experiment, kind=Kind.TRAINING):
             if row.preset not in configs or row.status in (Status.FAILED, Status.STOPPED, Status.STOPPING):
                 continue
             if _values(configs[row.preset]) != reads.get_run(connection, row.id).config:

@@ -17,9 +17,10 @@ from rich.table import Table
 from backend.contamination import Report
 from backend.leaderboard import Board, Row
 from backend.outcome import torn_in_words
+from backend.results import Results
 from db.queue import Device
 from db.reads import RunDetail, RunRow, WorkerRow
-from db.statuses import ACTIVE, Status
+from db.statuses import ACTIVE, Kind, Status
 from trainer.config.continuing import shown
 from trainer.evaluation.statistics import Estimate
 from trainer.events import encode_number
@@ -114,8 +115,10 @@ def run_lines(run: RunDetail, waits: str | None = None) -> Table:
         "run": f"{run.id} ({run.name})",
         "experiment": escape(run.experiment),
         "status": f"[{COLOURS[run.status]}]{run.status}[/]" + (f": {escape(said)}" if said else ""),
-        "step": f"{run.step} of {run.total_steps}" + (f", about {duration(left)} left" if left else ""),
-        "regime": f"{run.regime}, {run.algorithm}, seed {run.seed}",
+        **({"evaluates": escape(evaluated_in_words(run))} if run.kind == Kind.EVALUATION else {}),
+        "problems" if run.kind == Kind.EVALUATION else "step": f"{run.step} of {run.total_steps}"
+        + (f", about {duration(left)} left" if left else ""),
+        "regime": ", ".join(filter(None, [run.regime, run.algorithm, f"seed {run.seed}"])),
         "preset": escape(run.preset or "-"),
         **({"cloned from": escape(origin_in_words(run))} if run.cloned_from is not None else {}),
         **attempts_in_words(run),
@@ -130,6 +133,55 @@ def run_lines(run: RunDetail, waits: str | None = None) -> Table:
     for name, value in facts.items():
         table.add_row(name, value)
     return table
+
+
+def evaluated_in_words(run: RunDetail) -> str:
+    """What an evaluation is about."""
+    if run.evaluates is None:
+        return str(run.config["model"]["path"])
+    return f"run {run.evaluates}, after step {run.evaluates_step}"
+
+
+def results_table(results: Results) -> Table:
+    """What a run's last evaluation came to, a benchmark per line; percentages, intervals over the problems."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("benchmark")
+    for name in ("problems", "k", "avg@k", "95 % interval", "pass@k", "maj@k"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in results.by_benchmark:
+        table.add_row(
+            escape(result.evaluation.benchmark),
+            str(result.average.problems),
+            str(result.evaluation.samples),
+            _percent(result.average.value),
+            _interval(result.average),
+            _percent(result.passed.value),
+            "-" if result.majority is None else _percent(result.majority.value),
+        )
+    if results.mean is not None:
+        table.add_row(
+            "mean", str(results.mean.problems), "", _percent(results.mean.value), _interval(results.mean), "", ""
+        )
+    return table
+
+
+def results_json(results: Results) -> dict[str, Any]:
+    """What a run's last evaluation came to, as JSON can hold it; shares from 0 to 1."""
+    return {
+        "benchmarks": [
+            {
+                **{name: getattr(result.evaluation, name) for name in _TERMS},
+                "avg_at_k": plain(asdict(result.average)),
+                "pass_at_k": plain(asdict(result.passed)),
+                "maj_at_k": None if result.majority is None else plain(asdict(result.majority)),
+            }
+            for result in results.by_benchmark
+        ],
+        "mean": None if results.mean is None else plain(asdict(results.mean)),
+    }
+
+
+_TERMS = ("benchmark", "samples", "temperature", "top_p", "max_tokens", "revision", "grader", "trained_steps")
 
 
 def origin_in_words(run: RunDetail) -> str:

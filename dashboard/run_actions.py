@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import streamlit as st
 
-from backend import again
+from backend import again, evaluations
 from backend import runs as service
 from dashboard import navigation, words
 from db.reads import RunDetail
-from db.statuses import ENDED, Status
+from db.statuses import ENDED, Kind, Status
+from trainer.config.evaluating import PAPER_SAMPLES
 from trainer.errors import MtprlError
+from trainer.evaluation import suites
+from trainer.folder import checkpoints
 
-_STOP, _RESUME, _STEPS = "stop", "resume", "resume:steps"
+_STOP, _RESUME, _STEPS, _EVALUATE = "stop", "resume", "resume:steps", "evaluate"
 
 
 def draw(run: RunDetail) -> None:
     """The buttons and links that fit the run's status."""
+    if run.kind == Kind.TRAINING and (steps := checkpoints(Path(run.folder))):
+        _evaluate(run, sorted(steps, reverse=True))
     if run.status not in ENDED:
         _stop(run)
+        return
+    if run.kind == Kind.EVALUATION:
+        if run.status != Status.FINISHED:
+            _resume_evaluation(run)
         return
     _resume(run)
     st.page_link(
@@ -44,6 +54,10 @@ def _stop(run: RunDetail) -> None:
     with st.popover("Stop", icon=":material/stop_circle:", disabled=stopping, key=_STOP, on_change="rerun"):
         if run.status == Status.QUEUED:
             st.markdown("It leaves the queue and does not start.")
+        elif run.kind == Kind.EVALUATION:
+            st.markdown(
+                "It ends after the problems that it is answering. What is answered is kept, and need not be answered again."
+            )
         else:
             st.markdown(
                 "It writes a checkpoint after the step it is in, then ends. What it has learned and logged is kept."
@@ -84,6 +98,57 @@ def _resume(run: RunDetail) -> None:
                 lambda: again.resume(run.id, [f"steps={st.session_state.get(_STEPS, steps)}"]),
             ),
         )
+
+
+def _resume_evaluation(run: RunDetail) -> None:
+    with st.popover("Resume", icon=":material/play_circle:", key=_RESUME, on_change="rerun"):
+        st.markdown(
+            f"{run.step:,} of {words.plural(run.total_steps, 'problem')} are answered; it goes on with the others."
+        )
+        st.button(
+            f"Resume run {run.id}",
+            type="primary",
+            on_click=_do,
+            args=(_RESUME, "play_circle", lambda: again.resume(run.id)),
+        )
+
+
+def _evaluate(run: RunDetail, steps: list[int]) -> None:
+    with st.popover("Evaluate", icon=":material/quiz:", key=_EVALUATE, on_change="rerun"):
+        st.markdown("Puts a checkpoint to a suite of problems, as a run of its own in the queue.")
+        step = st.selectbox("Checkpoint of step", steps, key=f"{_EVALUATE}:step")
+        suite = st.selectbox(
+            "Suite",
+            [suites.SIX, suites.DEMO, *suites.KNOWN],
+            index=int((run.preset or "").startswith("demo/")),
+            accept_new_options=True,
+            key=f"{_EVALUATE}:suite",
+            help="six: AIME24, AIME25, AMC23, MATH-500, Minerva and OlympiadBench. demo: the demo's held-out additions. Or type the path of a JSONL file, or several names with commas.",
+        )
+        samples = st.number_input(
+            "Samples per problem",
+            min_value=1,
+            max_value=10_000,
+            value=PAPER_SAMPLES,
+            key=f"{_EVALUATE}:samples",
+            help="The k of avg@k.",
+        )
+        st.caption("Temperature 1, top-p 0.7; responses as long as in training. `mtprl evaluate` takes other settings.")
+        st.button(
+            "Queue the evaluation",
+            type="primary",
+            on_click=_do,
+            args=(_EVALUATE, "quiz", lambda: _queue_evaluation(run, step, suite, samples)),
+        )
+
+
+def _queue_evaluation(run: RunDetail, step: int, suite: str, samples: int) -> str:
+    prepared = evaluations.prepare(evaluations.checkpoint(run, step), suite, {"samples": samples})
+    queued = evaluations.queue(prepared)
+    said = (
+        f"run {queued} is queued: {words.plural(prepared.problems, 'problem')}, {words.plural(samples, 'sample')} each"
+    )
+    return ". ".join([said, *prepared.warnings])
 
 
 def _do(popover: str, icon: str, action: Callable[[], str]) -> None:

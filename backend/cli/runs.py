@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
 
@@ -17,7 +17,6 @@ from backend.cli.common import Json, Run, find, print_json, reading
 
 if TYPE_CHECKING:
     from db.reads import ExportRow
-    from db.statuses import Status
 
 _MOST_RUNS = 10_000
 """Runs in one list: SQLite takes no more than some 30 000 values in one statement."""
@@ -29,6 +28,7 @@ def runs(
     experiment: Experiment = None,
     status: Annotated[str | None, typer.Option(help="Only this status, such as queued or failed.")] = None,
     regime: Annotated[str | None, typer.Option(help="Only this regime, such as occ.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only training or evaluation.")] = None,
     text: Annotated[str, typer.Option(help="Only runs with this in name, preset, algorithm or reason.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=_MOST_RUNS, help="How many, the newest first.")] = 50,
     as_json: Json = False,
@@ -37,36 +37,47 @@ def runs(
     from backend import show as output
     from backend import waiting
     from db import reads
+    from db.statuses import Kind, Status
 
     with reading() as connection:
         rows = reads.list_runs(
-            connection, experiment=experiment, status=_status(status), regime=regime, text=text, limit=limit
+            connection,
+            experiment=experiment,
+            status=_one_of(Status, "status", status),
+            regime=regime,
+            kind=_one_of(Kind, "kind", kind),
+            text=text,
+            limit=limit,
         )
         reasons = waiting.reasons(connection)
     if as_json:
         print_json([{**output.run_json(row), "waits": reasons.get(row.id)} for row in rows])
     elif rows:
         output.console().print(output.runs_table(rows, reasons))
-    elif experiment or status or regime or text:
+    elif experiment or status or regime or kind or text:
         typer.echo("no run matches these filters")
     else:
         typer.echo("there are no runs yet; `mtprl submit demo/occ-calibrated` queues one")
 
 
 def show(run: Run, as_json: Json = False) -> None:
-    """Show one run."""
+    """Show one run, and what its last evaluation came to."""
     from backend import show as output
     from backend import waiting
+    from backend.results import results
     from db import reads
 
     run_id = find(run)
     with reading() as connection:
         detail = reads.get_run(connection, run_id)
         waits = waiting.reasons(connection).get(run_id)
+        found = results(connection, run_id)
     if as_json:
-        print_json({**output.run_json(detail), "waits": waits})
-    else:
-        output.console().print(output.run_lines(detail, waits))
+        print_json({**output.run_json(detail), "waits": waits, "results": output.results_json(found)})
+        return
+    output.console().print(output.run_lines(detail, waits))
+    if found.by_benchmark:
+        output.console().print(output.results_table(found))
 
 
 def watch(run: Run) -> None:
@@ -170,15 +181,17 @@ def export(
                 _write(rows, format, file)
 
 
-def _status(text: str | None) -> Status | None:
-    from db.statuses import Status
+E = TypeVar("E", bound=StrEnum)
+
+
+def _one_of(words: type[E], option: str, text: str | None) -> E | None:
     from trainer.errors import StoreError
 
     if text is None:
         return None
-    if text not in set(Status):
-        raise StoreError(f"--status: {text!r} is no status; give one of {', '.join(Status)}")
-    return Status(text)
+    if text not in set(words):
+        raise StoreError(f"--{option}: {text!r} is no {option}; give one of {', '.join(words)}")
+    return words(text)
 
 
 def _write(rows: Iterator[ExportRow], format: Format, file: TextIO) -> None:

@@ -10,7 +10,7 @@ from dashboard import charts, markup, navigation, palette, store, words
 from dashboard.run_charts import PERCENT
 from db import reads
 from db.reads import RunRow, Series
-from db.statuses import ENDED
+from db.statuses import ENDED, Kind
 
 _TICK = 3.0
 _LISTED = 500
@@ -25,7 +25,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Compare")
     with store.reading() as connection:
-        known = {row.id: row for row in reads.list_runs(connection, limit=_LISTED)}
+        known = {row.id: row for row in reads.list_runs(connection, kind=Kind.TRAINING, limit=_LISTED)}
     if not known:
         st.info("There are no runs to compare yet.", icon=":material/stacked_line_chart:")
         st.page_link(navigation.new_run(), label="Configure a run", icon=":material/add_circle:")
@@ -94,7 +94,9 @@ def _choices(chosen: Sequence[RunRow]) -> tuple[list[str], int]:
 
 def _charts(run_ids: list[int], metrics: list[str], window: int) -> None:
     with store.reading() as connection:
-        rows = {row.id: row for row in reads.list_runs(connection, limit=_LISTED) if row.id in run_ids}
+        rows = {
+            row.id: row for row in reads.list_runs(connection, kind=Kind.TRAINING, limit=_LISTED) if row.id in run_ids
+        }
         series = reads.series(connection, run_ids, metrics, max_points=_MAX_POINTS)
         # What is measured of a single mini-batch, such as an audit, has no value of the whole step.
         rest = [metric for metric in metrics if not any((run_id, metric) in series for run_id in run_ids)]

@@ -8,24 +8,48 @@ from collections.abc import Callable
 import streamlit as st
 
 from backend import waiting
-from dashboard import audit_tab, liveness, markup, navigation, palette, run_actions, run_tabs, store, words
+from dashboard import (
+    audit_tab,
+    evaluation_tabs,
+    liveness,
+    markup,
+    navigation,
+    palette,
+    run_actions,
+    run_tabs,
+    store,
+    words,
+)
 from db import reads
 from db.reads import AlarmRow, RunDetail
-from db.statuses import ENDED, Status
+from db.statuses import ENDED, Kind, Status
 from trainer.config.continuing import shown as setting
 
 _TICK = 2.0
-_TABS: dict[str, Callable[[RunDetail], None]] = {
-    "Coefficient": run_tabs.coefficient,
-    "Learning": run_tabs.learning,
-    "Audit": audit_tab.draw,
-    "Speed": run_tabs.speed,
-    "Completions": run_tabs.completions,
-    "Configuration": run_tabs.configuration,
-    "Log": run_tabs.log,
-    "Events": run_tabs.events,
+_Tabs = dict[str, Callable[[RunDetail], None]]
+_TABS: dict[Kind, _Tabs] = {
+    Kind.TRAINING: {
+        "Coefficient": run_tabs.coefficient,
+        "Learning": run_tabs.learning,
+        "Audit": audit_tab.draw,
+        "Speed": run_tabs.speed,
+        "Completions": run_tabs.completions,
+        "Evaluation": evaluation_tabs.outcome,
+        "Answers": evaluation_tabs.answers,
+        "Configuration": run_tabs.configuration,
+        "Log": run_tabs.log,
+        "Events": run_tabs.events,
+    },
+    Kind.EVALUATION: {
+        "Results": evaluation_tabs.outcome,
+        "Answers": evaluation_tabs.answers,
+        "Speed": run_tabs.speed,
+        "Configuration": run_tabs.configuration,
+        "Log": run_tabs.log,
+        "Events": run_tabs.events,
+    },
 }
-_STILL = {"Configuration"}
+_STILL = {"Configuration", "Answers"}
 _COEFFICIENT = "mtp/coefficient"
 
 
@@ -58,8 +82,9 @@ def main() -> None:
         run_actions.draw(run)
         run_tabs.export(run)
     st.fragment(_header, run_every=every)(run.id, run.status)
-    tabs = st.tabs(list(_TABS), key="tab", on_change="rerun", bind="query-params")
-    for tab, (name, draw) in zip(tabs, _TABS.items(), strict=True):
+    drawn = _TABS[run.kind]
+    tabs = st.tabs(list(drawn), key="tab", on_change="rerun", bind="query-params")
+    for tab, (name, draw) in zip(tabs, drawn.items(), strict=True):
         if tab.open:
             with tab:
                 st.fragment(draw, run_every=every if follow and name not in _STILL else None)(run)
@@ -96,6 +121,7 @@ def _header(run_id: int, drawn_for: str) -> None:
         + markup.progress(run.step, run.total_steps, palette.regime_colour(run.regime))
         + f'<div class="m-sub">{markup.text(" · ".join(part for part in (note, left) if part))}</div>'
         + (f'<div class="m-sub">{_origin(run)}</div>' if run.cloned_from is not None else "")
+        + (f'<div class="m-sub">{_evaluated(run)}</div>' if run.kind == Kind.EVALUATION else "")
     )
     if shown == liveness.LOST:
         st.warning(
@@ -107,7 +133,7 @@ def _header(run_id: int, drawn_for: str) -> None:
         st.error(words.literal(reason), icon=":material/error:")
     for alarm in alarms:
         _alarm(alarm, run.status)
-    st.html(markup.tiles(_tiles(latest, run.coefficient)))
+    st.html(markup.tiles(_tiles(run.kind, latest, run.coefficient)))
 
 
 def _origin(run: RunDetail) -> str:
@@ -116,6 +142,13 @@ def _origin(run: RunDetail) -> str:
     return f"cloned from {markup.link(f'run {run.cloned_from}', f'run?run={run.cloned_from}')}, " + (
         markup.text("; ".join(changes)) if changes else "with nothing changed"
     )
+
+
+def _evaluated(run: RunDetail) -> str:
+    """What an evaluation is about."""
+    if run.evaluates is None:
+        return f"evaluates {markup.text(str(run.config['model']['path']))}"
+    return f"evaluates {markup.link(f'run {run.evaluates}', f'run?run={run.evaluates}')}, after step {run.evaluates_step:,}"
 
 
 def _alarm(alarm: AlarmRow, status: Status) -> None:
@@ -139,9 +172,10 @@ def _remaining(run: RunDetail, now: float) -> str:
     return f"about {words.duration(left)} left" if left is not None else ""
 
 
-def _tiles(latest: dict[str, reads.Point], coefficient: float | None) -> list[tuple[str, str, str]]:
+def _tiles(kind: Kind, latest: dict[str, reads.Point], coefficient: float | None) -> list[tuple[str, str, str]]:
     """The newest numbers; of the coefficient a recent mean, because a single step's is often at its clip."""
     items = []
+    unit = "problem" if kind == Kind.EVALUATION else "step"
     if coefficient is not None:
         last = latest[_COEFFICIENT].step
         first = max(1, last - reads.RECENT_STEPS + 1)
@@ -152,15 +186,15 @@ def _tiles(latest: dict[str, reads.Point], coefficient: float | None) -> list[tu
         ("reward/accuracy", "Accuracy", words.percent),
         ("mtp/acceptance_greedy", "Acceptance", words.percent),
         ("policy/entropy", "Entropy", words.number),
-        ("time/step_seconds", "Time per step", words.duration),
+        ("time/step_seconds", f"Time per {unit}", words.duration),
     ):
         if name in latest:
-            items.append((label, form(latest[name].value), f"step {latest[name].step}"))
+            items.append((label, form(latest[name].value), f"{unit} {latest[name].step:,}"))
     for name, point in latest.items():
         if name.startswith("eval/"):
             _, benchmark, metric = name.split("/", 2)
             items.append(
-                (f"{benchmark} {metric.replace('_at_', '@')}", words.percent(point.value), f"step {point.step}")
+                (f"{benchmark} {metric.replace('_at_', '@')}", words.percent(point.value), f"{unit} {point.step:,}")
             )
     return items
 

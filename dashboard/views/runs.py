@@ -14,10 +14,15 @@ from backend import runs as service
 from dashboard import liveness, markup, navigation, palette, store, words
 from db import reads
 from db.reads import AlarmRow, RunRow, WorkerRow
-from db.statuses import ENDED, Status
+from db.statuses import ENDED, Kind, Status
 from trainer.errors import MtprlError
 
 _ALL, _ALL_REGIMES = "All experiments", "All regimes"
+_KINDS: dict[str, Kind | None] = {
+    "Trainings and evaluations": None,
+    "Trainings": Kind.TRAINING,
+    "Evaluations": Kind.EVALUATION,
+}
 _STOP, _CHOSEN, _ALL_OF_THEM = "stop", "stop:chosen", "stop:all"
 _LIMIT = 200
 _TICK = 2.0
@@ -57,6 +62,7 @@ class _Filters:
     experiment: str | None
     status: Status | None
     regime: str | None
+    kind: Kind | None
     text: str
 
     def rows(self, connection: Connection) -> list[RunRow]:
@@ -66,15 +72,17 @@ class _Filters:
             experiment=self.experiment,
             status=self.status,
             regime=self.regime,
+            kind=self.kind,
             text=self.text,
             limit=_LIMIT,
         )
 
 
 def _filters(experiments: list[str]) -> _Filters:
-    first, second, third, last = st.columns([2, 2, 3, 1.3], vertical_alignment="bottom")
+    first, second, kinds, third, last = st.columns([2, 1.7, 2, 2.6, 1.3], vertical_alignment="bottom")
     experiment = first.selectbox("Experiment", [_ALL, *experiments], key="experiment", bind="query-params")
     regime = second.selectbox("Regime", [_ALL_REGIMES, *palette.REGIMES], key="regime", bind="query-params")
+    kind = kinds.selectbox("Kind", list(_KINDS), key="kind", bind="query-params")
     text = third.text_input(
         "Text",
         key="text",
@@ -89,6 +97,7 @@ def _filters(experiments: list[str]) -> _Filters:
         None if experiment == _ALL else experiment,
         Status(status) if status else None,
         None if regime == _ALL_REGIMES else regime,
+        _KINDS[kind],
         (text or "").strip(),
     )
     with last:
@@ -167,11 +176,12 @@ def _table(filters: _Filters) -> None:
             _COLUMNS, [_cells(row, alarms.get(row.id, ()), waits.get(row.id), now) for row in rows], label="Runs"
         )
     )
-    if len(rows) > 1:
-        compared = ",".join(str(row.id) for row in rows[:_COMPARED])
+    trainings = [row.id for row in rows if row.kind == Kind.TRAINING]
+    if len(trainings) > 1:
+        compared = ",".join(map(str, trainings[:_COMPARED]))
         st.page_link(
             navigation.compare(),
-            label=f"Compare the newest {min(len(rows), _COMPARED)} of these",
+            label=f"Compare the newest {min(len(trainings), _COMPARED)} of these",
             query_params={"runs": compared},
             icon=":material/stacked_line_chart:",
         )
@@ -190,7 +200,7 @@ def _queue_line(counts: Mapping[Status, int], alive: Sequence[WorkerRow]) -> Non
 def _cells(row: RunRow, alarms: Sequence[AlarmRow], waits: str | None, now: float) -> list[str]:
     shown = liveness.shown_status(row.status, row.heartbeat_at, now)
     live = shown in (Status.RUNNING, Status.STARTING, Status.STOPPING)
-    detail = " · ".join([row.experiment, row.preset or row.algorithm, f"seed {row.seed}"])
+    detail = " · ".join([row.experiment, *_about(row)])
     note = waits or liveness.note(row.status, row.reason, row.stage, row.heartbeat_at, now)
     return [
         markup.link(f"{row.id} · {row.name}", f"run?run={row.id}", sub=detail),
@@ -205,6 +215,13 @@ def _cells(row: RunRow, alarms: Sequence[AlarmRow], waits: str | None, now: floa
         words.duration(row.seconds),
         words.age(row.created_at, now),
     ]
+
+
+def _about(row: RunRow) -> list[str]:
+    if row.kind == Kind.TRAINING:
+        return [row.preset or row.algorithm, f"seed {row.seed}"]
+    of = f"of run {row.evaluates}, step {row.evaluates_step:,}" if row.evaluates is not None else "of a model"
+    return [f"evaluation {of}"]
 
 
 def _empty() -> None:

@@ -1,0 +1,62 @@
+"""What a run's last evaluations came to: one line per benchmark, and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from db import reads
+from db.reads import EvaluationRow
+from trainer.evaluation.statistics import Answer, Answers, Estimate, Outcomes, avg_at_k, maj_at_k, pass_at_k
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One benchmark of a run. Shares from 0 to 1; the intervals speak of other problems put to the same checkpoint."""
+
+    evaluation: EvaluationRow
+    average: Estimate
+    """avg@k."""
+    passed: Estimate
+    """pass@k, with all k samples."""
+    majority: Estimate | None
+    """maj@k; None where the samples' answers were not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All benchmarks of a run's last evaluation."""
+
+    by_benchmark: tuple[Result, ...]
+    mean: Estimate | None
+    """avg@k, mean over the benchmarks, each of the same weight; None where there is but one, or they have different k."""
+
+
+def results(connection: Connection, run_id: int) -> Results:
+    """The last evaluations of a run, as far as they have come."""
+    rows = [row for row in reads.evaluations(connection, [run_id], last_only=True) if row.items]
+    found = tuple(_result(connection, row) for row in rows)
+    several = len(rows) > 1 and len({row.samples for row in rows}) == 1
+    return Results(found, avg_at_k([_outcomes(rows)]) if several else None)
+
+
+def _result(connection: Connection, row: EvaluationRow) -> Result:
+    outcomes = _outcomes([row])
+    answers = reads.extracted_answers(connection, row.id)
+    voted = maj_at_k([_answers(row, answers)]) if answers.keys() == row.items.keys() else None
+    return Result(row, avg_at_k([outcomes]), pass_at_k([outcomes], row.samples), voted)
+
+
+def _outcomes(rows: Sequence[EvaluationRow]) -> Outcomes:
+    return {row.benchmark: {item: [int(mark) for mark in marks] for item, marks in row.items.items()} for row in rows}
+
+
+def _answers(row: EvaluationRow, extracted: dict[str, list[str | None]]) -> Answers:
+    return {
+        row.benchmark: {
+            item: [Answer(text, mark == "1") for text, mark in zip(extracted[item], marks, strict=True)]
+            for item, marks in row.items.items()
+        }
+    }
