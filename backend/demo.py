@@ -146,8 +146,8 @@ def _conclude(rows: list[RunRow]) -> int:
     with store.reading() as connection:
         boards = leaderboard(connection, rows[0].experiment)
     for board in boards:
-        console.print(show.board_table(board))
-        console.print(board.caveat, style="yellow")
+        console.print(*show.board_tables(board))
+        console.print(show.board_words(board), style="yellow")
     unfinished = [row for row in rows if row.status != Status.FINISHED]
     for row in unfinished:
         typer.secho(f"run {row.id} ({row.name}) {row.status}: {row.reason}", fg="red", err=True)

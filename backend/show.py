@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
@@ -15,7 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from backend.contamination import Report
-from backend.leaderboard import Board, Row
+from backend.leaderboard import Board, Row, boards_to_json
+from backend.leaderboard.words import p_value, rank, verdict
 from backend.outcome import torn_in_words
 from backend.results import Results
 from db.queue import Device
@@ -202,46 +204,57 @@ def attempts_in_words(run: RunDetail) -> dict[str, str]:
     return lines
 
 
-def board_table(board: Board) -> Table:
-    """One board of the leaderboard."""
+def board_tables(board: Board) -> list[Table]:
+    """One board of the leaderboard; where it has several benchmarks, with a second table of each of them."""
     title = (
-        f"{board.benchmark}: avg@{board.samples}, temperature {board.temperature:g}, top-p {board.top_p:g} · {board.steps} steps of "
-        f"{board.prompts_per_step} x {board.samples_per_prompt} · {', '.join(board.experiments)}"
+        f"{board.title}: evaluated {board.evaluated}, temperature {board.temperature:g}, top-p {board.top_p:g}, up to {board.max_tokens} tokens · "
+        f"{board.steps} steps of {board.prompts_per_step} x {board.samples_per_prompt} · {', '.join(board.experiments)}"
     )
-    table = Table(title=escape(title), title_justify="left", box=None, header_style="bold", pad_edge=False)
-    table.add_column("regime")
+    measures = ("n", "seeds", f"avg@{board.samples}", "95 % interval", "to detach", "95 % interval", "p", "rank")
+    headings = (*measures, f"pass@{board.samples}", f"maj@{board.samples}", "s/step", "acceptance")
+    tables = [_of_rows(board, headings, {row.key: _board_row(row) for row in board.rows}, title)]
+    if len(board.benchmarks) > 1:
+        each = {row.key: [_percent(found.value) for found in row.benchmarks.values()] for row in board.rows}
+        tables.append(_of_rows(board, [f"{name} ({count})" for name, count in board.problems.items()], each))
+    return tables
+
+
+def _of_rows(board: Board, headings: Sequence[str], cells: Mapping[str, Sequence[str]], title: str = "") -> Table:
+    table = Table(title=escape(title) or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table.add_column("regime", no_wrap=True)
     table.add_column("algorithm")
-    headings = (
-        "n",
-        "seeds",
-        f"avg@{board.samples}",
-        "95 % interval",
-        "to detach",
-        "95 % interval",
-        "s/step",
-        "acceptance",
-    )
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in board.rows:
-        table.add_row(*_board_row(row))
+        table.add_row(row.regime, escape(f"{row.algorithm} {row.variant}".strip()), *cells[row.key])
     return table
 
 
 def _board_row(row: Row) -> list[str]:
     difference = row.difference
     return [
-        row.regime,
-        escape(f"{row.algorithm} {row.variant}".strip()),
-        str(row.score.problems),
-        str(row.score.seeds),
-        _percent(row.score.value),
-        _interval(row.score),
-        _percent(difference.value, sign=True) if difference else "-",
-        _interval(difference, sign=True) if difference else "-",
+        str(row.mean.problems),
+        str(row.mean.seeds),
+        _percent(row.mean.value),
+        _interval(row.mean),
+        _percent(difference.mean.value, sign=True) if difference else "-",
+        _interval(difference.mean, sign=True) if difference else "-",
+        p_value(difference.adjusted_p) if difference and difference.adjusted_p is not None else "-",
+        rank(row) or "-",
+        _percent(row.pass_at_k.value) if row.pass_at_k else "-",
+        _percent(row.maj_at_k.value) if row.maj_at_k else "-",
         number(row.step_seconds, digits=2),
         number(row.acceptance),
     ]
+
+
+def board_words(board: Board) -> str:
+    """What a board may claim, what it cannot, and in what it differs from the nearest one above it."""
+    said = [*verdict(board), *filter(None, [board.caveat])]
+    if board.differs:
+        fields = "; ".join(f"{one.field}: {one.here} (there {one.there})" for one in board.differs)
+        said.append(f"Not mixed with the board {board.nearest} above, because of {fields}.")
+    return "\n".join(said)
 
 
 def run_json(run: RunRow) -> dict[str, Any]:
@@ -249,9 +262,10 @@ def run_json(run: RunRow) -> dict[str, Any]:
     return plain(asdict(run))
 
 
-def board_json(board: Board) -> dict[str, Any]:
-    """A board as JSON can hold it."""
-    return {**plain(asdict(board)), "caveat": board.caveat}
+def boards_json(boards: Sequence[Board]) -> list[dict[str, Any]]:
+    """Boards as JSON can hold them, with what they cannot say."""
+    values = json.loads(boards_to_json(boards))
+    return [{**value, "caveat": board.caveat} for value, board in zip(values, boards, strict=True)]
 
 
 def plain(value: Any) -> Any:

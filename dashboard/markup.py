@@ -48,7 +48,8 @@ STYLE = """<style>
 .m-box { padding: 0.6rem 0.8rem; border-radius: 0.5rem; background: color-mix(in srgb, currentColor 5%, transparent); }
 .m-log { display: flex; flex-direction: column-reverse; max-height: 34rem; overflow-y: auto; }
 .m-log .m-text { max-height: none; overflow: visible; }
-@media (max-width: 1000px) { .m-wide { display: none; } }
+.m-narrow { display: none; }
+@media (max-width: 1000px) { .m-wide { display: none; } .m-narrow { display: block; } }
 </style>"""
 
 
@@ -76,6 +77,12 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: st
         for row in rows
     )
     return f'<div class="m-scroll"><table class="m-table" aria-label="{escape(label)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def left_out(columns: Sequence[Column]) -> str:
+    """On narrow screens, which columns of a table are not shown there."""
+    names = ", ".join(column.title for column in columns if column.wide)
+    return f'<div class="m-narrow m-sub">Left out on a screen this narrow: {escape(names)}.</div>' if names else ""
 
 
 def text(value: str, *, sub: str = "") -> str:
@@ -113,6 +120,12 @@ def progress(step: int, total: int, colour: str) -> str:
         f'<span>{step:,} / {total:,}</span><div class="m-bar" role="progressbar" aria-label="step {step} of {total}" '
         f'aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100"><i style="--m:{colour};width:{share:.1f}%"></i></div>'
     )
+
+
+def fraction(part: int, whole: int, colour: str) -> str:
+    """'3 of 16' over a bar."""
+    share = 100 * part / whole
+    return f'<span>{part:,} of {whole:,}</span><div class="m-bar"><i style="--m:{colour};width:{share:.1f}%"></i></div>'
 
 
 def verbatim(value: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from backend.cli import evaluating, launching, runs, services, stack, tools, workers
+from backend.cli import boards, evaluating, launching, runs, services, stack, tools, workers
 
 app = typer.Typer(
     name="mtprl",
@@ -28,7 +28,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         *(launching.submit, launching.clone, launching.resume, runs.stop),
         *(runs.runs, runs.show, runs.watch, runs.logs, runs.export),
     ),
-    "Evaluation": (evaluating.evaluate, runs.leaderboard),
+    "Evaluation": (evaluating.evaluate, boards.leaderboard),
     "Workers": (workers.workers, workers.drain, workers.undrain),
     "Tools": (tools.train, tools.contamination, tools.make_base, tools.presets),
 }

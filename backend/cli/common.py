@@ -24,6 +24,7 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", h
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, or its name where only one has it.", show_default=False)
 ]
+Experiment = Annotated[str | None, typer.Option(help="Only this experiment.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
 
-from backend.cli.common import Json, Run, find, print_json, reading
+from backend.cli.common import Experiment, Json, Run, find, print_json, reading
 
 if TYPE_CHECKING:
     from db.reads import ExportRow
 
 _MOST_RUNS = 10_000
 """Runs in one list: SQLite takes no more than some 30 000 values in one statement."""
-
-Experiment = Annotated[str | None, typer.Option(help="Only this experiment.")]
 
 
 def runs(
@@ -134,26 +132,6 @@ def logs(
         time.sleep(0.5)
     if position == 0:
         typer.echo(f"run {run_id} has printed nothing yet", err=True)
-
-
-def leaderboard(experiment: Experiment = None, as_json: Json = False) -> None:
-    """Compare regimes on held-out problems, among runs for which that means something."""
-    from backend import leaderboard as service
-    from backend import show as output
-
-    with reading() as connection:
-        boards = service.leaderboard(connection, experiment)
-    if as_json:
-        print_json([output.board_json(board) for board in boards])
-        return
-    console = output.console()
-    for board in boards:
-        console.print(output.board_table(board))
-        if board.caveat:
-            console.print(board.caveat, style="yellow")
-        console.print()
-    if not boards:
-        typer.echo("there is no finished run with an evaluation yet")
 
 
 class Format(StrEnum):

@@ -1,38 +1,58 @@
-"""Leaderboard: methods on held-out problems, with intervals, and with what they cannot say."""
+"""Leaderboard: which regime is better here, and how sure is that? Boards of now, of one time, and what stands behind a difference."""
 
 from __future__ import annotations
 
-import math
-import textwrap
-from pathlib import PurePath
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import streamlit as st
 
-from backend.leaderboard import Board, Row, leaderboard
-from dashboard import charts, markup, navigation, palette, store, words
+from backend.leaderboard import Board, boards_to_json, export, leaderboard, paper, snapshots
+from backend.leaderboard.words import verdict
+from backend.settings import settings
+from backend.store import writing
+from dashboard import board_markup, changes_page, markup, navigation, store, words
 from db import reads
-from trainer.evaluation.statistics import Estimate
+from trainer.errors import StoreError
 
 _ALL = "All experiments"
 _TICK = 10.0
+_NO_BAR = {"displaylogo": False}
 
 
 def main() -> None:
-    """Draw the page."""
+    """Draw the page that the address asks for."""
     st.title("Leaderboard")
+    if "snapshot" in st.query_params:
+        _snapshot(st.query_params["snapshot"])
+    elif "board" in st.query_params:
+        changes_page.draw(_live(None))
+    else:
+        _now()
+
+
+def _now() -> None:
     with store.reading() as connection:
         experiments = [experiment.name for experiment in reads.experiments(connection)]
     experiment = _ALL
+    left, _, *tools = st.columns([4, 1, 2, 2, 3], vertical_alignment="bottom")
     if len(experiments) > 1:
-        left, _ = st.columns([1, 3])
         experiment = left.selectbox("Experiment", [_ALL, *experiments], key="experiment", bind="query-params")
-    _boards(None if experiment == _ALL else experiment)
+    chosen = None if experiment == _ALL else experiment
+    boards = _live(chosen)
+    with tools[0]:
+        _export(boards, "leaderboard")
+    with tools[1]:
+        _freeze(boards, chosen)
+    with tools[2]:
+        _list_snapshots()
+    _follow(chosen)
+    _reported(boards)
 
 
 @st.fragment(run_every=_TICK)
-def _boards(experiment: str | None) -> None:
-    with store.reading() as connection:
-        boards = leaderboard(connection, experiment)
+def _follow(experiment: str | None) -> None:
+    boards = _live(experiment)
     if not boards:
         with st.container(border=True):
             st.markdown(
@@ -40,101 +60,141 @@ def _boards(experiment: str | None) -> None:
             )
             st.page_link(navigation.new_run(), label="Configure a run", icon=":material/add_circle:")
         return
-    for number, board in enumerate(boards):
-        _draw(board, number)
+    _draw_all(boards, live=True)
     st.caption(
-        "Each board holds the finished runs that share base model, data, budget, rewards, benchmark and decoding; a run counts with its last evaluation. "
-        "Intervals are 95 %; differences are paired by problem and to detach trained in the same way."
+        "Each board holds the finished runs that share base model, data, budget, rewards, benchmarks and decoding; a run counts with its evaluation after its last step. "
+        "Intervals are 95 %; differences are paired by problem and to detach trained in the same way; p deals the trainings out anew and is corrected for all "
+        "comparisons of its board; ranks hold together with 95 %."
     )
 
 
-def _draw(board: Board, number: int) -> None:
-    metric = f"avg@{board.samples}"
-    st.subheader(f"{board.benchmark} · {metric}", anchor=False)
-    problems = board.rows[0].score.problems
-    facts = [
-        f"model {PurePath(board.model).name}",
-        f"trained on {'/'.join(PurePath(board.data).parts[-2:])}",
-        words.plural(problems, "held-out problem"),
-        f"{words.plural(board.steps, 'step')} of {board.prompts_per_step} prompts × {board.samples_per_prompt} responses",
-        f"evaluated at temperature {board.temperature:g}, top-p {board.top_p:g}",
-        "experiment " + ", ".join(board.experiments),
-    ]
-    st.caption(" · ".join(facts))
+def _live(experiment: str | None) -> list[Board]:
+    """The boards of now; made anew only when a run has finished since."""
+    with store.reading() as connection:
+        mark = reads.finished_mark(connection)
+    return _made(settings().database_url, experiment, mark)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _made(address: str, experiment: str | None, mark: tuple[int, float]) -> list[Board]:
+    """The address of the store and the mark of what has finished are what tells one answer from another."""
+    with store.reading() as connection:
+        return leaderboard(connection, experiment)
+
+
+def _draw_all(boards: Sequence[Board], *, live: bool) -> None:
+    titles = {board.key: f"{number} · {board.title}" for number, board in enumerate(boards, start=1)}
+    for number, board in enumerate(boards):
+        _draw(board, number, titles, live=live)
+
+
+def _draw(board: Board, number: int, titles: dict[str, str], *, live: bool) -> None:
+    st.subheader(titles[board.key] if len(titles) > 1 else board.title, anchor=False)
+    for sentence in verdict(board):
+        start, _, rest = sentence.partition(": ")
+        st.markdown(f"**{words.literal(start)}:** {words.literal(rest)}")
     if board.caveat:
         st.warning(board.caveat, icon=":material/balance:")
-    columns = (
-        markup.Column("Regime"),
-        markup.Column("Algorithm"),
-        markup.Column("Problems", number=True, wide=True),
-        markup.Column("Seeds", number=True),
-        markup.Column(metric, number=True),
-        markup.Column("95 % interval", number=True),
-        markup.Column("Difference to detach, points", number=True),
-        markup.Column("s / step", number=True, wide=True),
-        markup.Column("Acceptance", number=True, wide=True),
-        markup.Column("Speaks of", wide=True),
-        markup.Column("Runs"),
-    )
-    st.html(markup.table(columns, [_cells(row) for row in board.rows], label=f"{board.benchmark}, {metric}"))
-    left, right = st.columns(2, gap="small")
-    scores = [_interval(row, row.score) for row in board.rows]
-    differences = [_interval(row, row.difference) for row in board.rows if row.difference is not None]
-    with left.container(border=True, height="stretch"):
-        st.plotly_chart(
-            charts.intervals(f"{metric} with 95 % interval", scores),
-            key=f"scores:{number}",
-            config={"displaylogo": False},
-            alt=f"{metric} of each method with its interval",
+    st.caption(words.literal(board_markup.facts(board)))
+    if board.nearest in titles:
+        with st.expander(f"Why it is not mixed with board {words.literal(titles[board.nearest])}"):
+            st.html(board_markup.differences_table(board.differs, "Here", f"There, board {titles[board.nearest]}"))
+    st.html(
+        board_markup.table(
+            board,
+            lambda row, name: board_markup.changes_address(board, row, name) if live and row.difference else None,
         )
-    if differences:
-        with right.container(border=True, height="stretch"):
-            figure = charts.intervals("Difference to detach", differences, difference=True)
-            st.plotly_chart(
-                figure,
-                key=f"differences:{number}",
-                config={"displaylogo": False},
-                alt="Difference of each method to detach with its interval",
-            )
-    ids = ",".join(str(run_id) for row in board.rows for run_id in row.run_ids)
-    st.page_link(
-        navigation.compare(),
-        label="Compare these runs step by step",
-        query_params={"runs": ids},
-        icon=":material/stacked_line_chart:",
     )
+    left, right = st.columns(2, gap="small")
+    with left.container(border=True, height="stretch"):
+        alt = f"{board.title} of each method with its interval"
+        st.plotly_chart(board_markup.score_chart(board), key=f"scores:{number}", config=_NO_BAR, alt=alt)
+    differences = board_markup.difference_chart(board)
+    if differences is not None:
+        with right.container(border=True, height="stretch"):
+            alt = "Difference of each method to detach with its interval"
+            st.plotly_chart(differences, key=f"differences:{number}", config=_NO_BAR, alt=alt)
+    if live:
+        st.page_link(
+            navigation.compare(),
+            label="Compare these runs step by step",
+            query_params={"runs": ",".join(str(run_id) for row in board.rows for run_id in row.run_ids)},
+            icon=":material/stacked_line_chart:",
+        )
 
 
-def _cells(row: Row) -> list[str]:
-    return [
-        markup.regime(row.regime) + (f'<div class="m-sub">{markup.text(row.variant)}</div>' if row.variant else ""),
-        markup.text(row.algorithm),
-        f"{row.score.problems:,}",
-        markup.text(str(len(row.seeds)), sub=", ".join(map(str, sorted(row.seeds)))),
-        f"<b>{words.percent(row.score.value)}</b>",
-        _bounds(row.score),
-        "–"
-        if row.difference is None
-        else markup.text(
-            words.points(row.difference.value),
-            sub=f"{words.points(row.difference.low)} … {words.points(row.difference.high)}",
-        ),
-        "–" if math.isnan(row.step_seconds) else words.number(row.step_seconds),
-        "–" if math.isnan(row.acceptance) else words.percent(row.acceptance),
-        f'<span class="m-sub">{markup.text(row.score.scope)}</span>',
-        " ".join(markup.link(str(run_id), f"run?run={run_id}") for run_id in row.run_ids),
-    ]
+def _export(boards: Sequence[Board], name: str) -> None:
+    with st.popover("Export", icon=":material/download:", disabled=not boards, width="stretch"):
+        for title, suffix, text in (
+            ("CSV", "csv", export.to_csv(boards)),
+            ("Markdown", "md", export.to_markdown(boards)),
+            ("JSON", "json", boards_to_json(boards, indent=2)),
+        ):
+            st.download_button(title, text, f"{name}.{suffix}", key=f"export:{suffix}", on_click="ignore")
 
 
-def _bounds(estimate: Estimate) -> str:
-    return f"{words.percent(estimate.low)} … {words.percent(estimate.high)}"
+def _freeze(boards: Sequence[Board], experiment: str | None) -> None:
+    with st.popover("Freeze", icon=":material/ac_unit:", disabled=not boards, width="stretch"):
+        st.caption("Keeps these boards as they are now, at an address that no later run changes.")
+        title = st.text_input("Title", max_chars=200, key="freeze:title")
+        if st.button("Freeze a snapshot", type="primary", disabled=not title.strip()):
+            try:
+                with writing() as connection:
+                    kept = snapshots.freeze(connection, title, boards, experiment)
+            except StoreError as error:
+                st.error(str(error), icon=":material/error:")
+            else:
+                st.html(markup.link(f"Open {kept.title}", f"leaderboard?snapshot={kept.token}"))
+                st.code(f"leaderboard?snapshot={kept.token}", language=None)
 
 
-def _interval(row: Row, estimate: Estimate) -> charts.Row:
-    name = f"{row.regime} · {row.algorithm}"
-    variant = "<br>".join(textwrap.wrap(row.variant, 30)[:3])
-    label = f'{name}<br><span style="font-size:10px">{variant}</span>' if variant else name
-    return charts.Row(label, estimate.value, estimate.low, estimate.high, palette.regime_colour(row.regime))
+def _list_snapshots() -> None:
+    with store.reading() as connection:
+        rows = snapshots.listed(connection)
+    with st.popover("Snapshots", icon=":material/inventory_2:", disabled=not rows, width="stretch"):
+        lines = [
+            [markup.link(row.title, f"leaderboard?snapshot={row.token}"), markup.text(_date(row.created_at))]
+            for row in rows
+        ]
+        st.html(markup.table((markup.Column("Title"), markup.Column("Frozen")), lines, label="Snapshots"))
+
+
+def _snapshot(token: str) -> None:
+    st.html(markup.link("← Leaderboard of now", "leaderboard"))
+    with store.reading() as connection:
+        frozen = snapshots.thaw(connection, token)
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    left.subheader(words.literal(frozen.snapshot.title), anchor=False)
+    with right:
+        _export(frozen.boards, f"leaderboard-{token}")
+    scope = f"experiment {frozen.experiment}" if frozen.experiment else "all experiments"
+    st.info(
+        f"Frozen on {_date(frozen.snapshot.created_at)}, {words.literal(scope)}. No later run changes this page.",
+        icon=":material/ac_unit:",
+    )
+    if snapshots.moved_on(frozen, _live(frozen.experiment)):
+        st.caption("The leaderboard of now says something else: runs or evaluations have finished or gone since.")
+    _draw_all(frozen.boards, live=False)
+
+
+def _reported(boards: Sequence[Board]) -> None:
+    st.divider()
+    st.subheader("Reported by the paper, not measured here", anchor=False)
+    st.caption(
+        f"avg@32 in percent, [{paper.CITATION}]({paper.ADDRESS}): MiMo-7B-RL and GLM-4.5-Air on DAPO-Math-17k, 200 steps of 128 × 16, responses up to 8,192 tokens, "
+        "temperature 1.0 and top-p 0.7. Seconds per step there: "
+        + ", ".join(f"{regime} {seconds:.2f}" for regime, seconds in paper.SECONDS_PER_STEP.items())
+        + " (oracle: full-model gradients)."
+    )
+    st.html(board_markup.reported_table())
+    if boards:
+        apart = paper.apart(boards[0])
+        with st.expander(f"Why these cannot be compared with {'board 1' if len(boards) > 1 else 'the board'} above"):
+            st.html(board_markup.differences_table(apart, "Here", "In the paper"))
+
+
+def _date(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 main()

@@ -187,6 +187,14 @@ def status_counts(connection: Connection) -> dict[Status, int]:
     return counts
 
 
+def finished_mark(connection: Connection) -> tuple[int, float]:
+    """How many runs have finished, and when the last one did: the same as before as long as no run finished, or was taken up again."""
+    count, last = connection.execute(
+        select(func.count(), func.max(runs.c.ended_at)).where(runs.c.status == Status.FINISHED)
+    ).one()
+    return count, last or 0.0
+
+
 def experiments(connection: Connection) -> list[ExperimentRow]:
     """All experiments, the newest first."""
     table = tables.experiments

@@ -218,7 +218,7 @@ def test_the_leaderboard_says_that_few_seeds_rank_nothing(full_store, open_page)
     app = open_page("leaderboard")
     assert not app.exception
     assert "nothing: the intervals" in texts(app)
-    assert "these checkpoints, not these methods" in html(app)
+    assert "these checkpoints, not these methods" in texts(app)
     assert "avg@4" in html(app)
     assert "95 % interval" in html(app)
     assert len(charts(app)) == 2

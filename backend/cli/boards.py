@@ -1,0 +1,93 @@
+"""The leaderboard from the shell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backend.cli.common import Experiment, Json, print_json, reading
+
+if TYPE_CHECKING:
+    from backend.leaderboard import Board
+
+
+class Format(StrEnum):
+    """Formats of `leaderboard`."""
+
+    CSV = "csv"
+    MARKDOWN = "markdown"
+
+
+def leaderboard(
+    experiment: Experiment = None,
+    as_json: Json = False,
+    format: Annotated[Format | None, typer.Option(help="csv or markdown in the place of a table.")] = None,
+    freeze: Annotated[
+        str | None, typer.Option(metavar="TITLE", help="Keep these boards for good, under this title.")
+    ] = None,
+    snapshot: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="The boards of a snapshot, not those of now.")
+    ] = None,
+    snapshots: Annotated[bool, typer.Option("--snapshots", help="List what was frozen.")] = False,
+) -> None:
+    """Compare regimes on held-out problems, among runs for which that means something."""
+    from backend import leaderboard as service
+    from backend import show as output
+    from backend import store
+    from backend.leaderboard import export
+    from backend.leaderboard import snapshots as frozen
+
+    if snapshots:
+        _list_snapshots(as_json)
+        return
+    if snapshot is not None and (experiment is not None or freeze is not None):
+        raise typer.BadParameter("a snapshot is what it is: give neither --experiment nor --freeze with it")
+    with reading() as connection:
+        if snapshot is None:
+            boards = service.leaderboard(connection, experiment)
+        else:
+            boards = frozen.thaw(connection, snapshot).boards
+    if freeze is not None:
+        with store.writing() as connection:
+            kept = frozen.freeze(connection, freeze, boards, experiment)
+        typer.echo(f"snapshot {kept.token}: the page leaderboard?snapshot={kept.token} shows it", err=True)
+    if as_json:
+        print_json(output.boards_json(boards))
+    elif format is not None:
+        write = export.to_csv if format == Format.CSV else export.to_markdown
+        sys.stdout.write(write(boards))
+    else:
+        _print_boards(boards)
+
+
+def _print_boards(boards: Sequence[Board]) -> None:
+    from backend import show as output
+
+    if boards:
+        console = output.console()
+        for board in boards:
+            console.print(*output.board_tables(board))
+            console.print(output.board_words(board), style="yellow", markup=False)
+            console.print()
+    else:
+        typer.echo("there is no finished run with an evaluation after its last step yet")
+
+
+def _list_snapshots(as_json: bool) -> None:
+    from backend.leaderboard import snapshots
+
+    with reading() as connection:
+        rows = snapshots.listed(connection)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        typer.echo(f"{row.token}  {datetime.fromtimestamp(row.created_at):%Y-%m-%d %H:%M}  {row.title}")
+    if not rows:
+        typer.echo("nothing was frozen yet; `mtprl leaderboard --freeze TITLE` does")

@@ -1,0 +1,160 @@
+"""A board of the leaderboard as a table, as charts and as sentences. Pure: boards in, markup and figures out."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+from urllib.parse import urlencode
+
+import plotly.graph_objects as go
+
+from backend.leaderboard import Board, FieldDifference, Row
+from backend.leaderboard.paper import REGIMES, REPORTED
+from backend.leaderboard.words import p_value, rank
+from dashboard import charts, markup, palette, words
+from trainer.evaluation.statistics import Estimate
+
+Address = Callable[[Row, str], str | None]
+"""From a row and a benchmark to the page that shows what changed; None where there is none."""
+
+
+def changes_address(board: Board, row: Row, benchmark: str, **more: str) -> str:
+    """The page of what changed between a row and detach."""
+    against = row.difference.to if row.difference else ""
+    return f"leaderboard?{urlencode({'board': board.key, 'row': row.key, 'against': against, 'benchmark': benchmark, **more})}"
+
+
+def facts(board: Board) -> str:
+    """What all rows have in common, in one line."""
+    counts = [f"{count:,} {name}" for name, count in board.problems.items()]
+    return " · ".join(
+        [
+            f"model {PurePath(board.model).name}",
+            f"trained on {'/'.join(PurePath(board.data).parts[-2:])}",
+            f"{words.plural(board.steps, 'step')} of {board.prompts_per_step} prompts × {board.samples_per_prompt} responses",
+            f"evaluated {board.evaluated} at temperature {board.temperature:g}, top-p {board.top_p:g}, up to {board.max_tokens:,} tokens",
+            f"{words.plural(sum(board.problems.values()), 'held-out problem')} ({', '.join(counts)})",
+            f"grader {board.protocol['evaluation.grader']}",
+            "experiment " + ", ".join(board.experiments),
+        ]
+    )
+
+
+def table(board: Board, address: Address) -> str:
+    """The rows; a difference leads to the problems behind it where `address` gives a page."""
+    columns = _columns(board)
+    rows = [_cells(board, row, address) for row in board.rows]
+    return markup.table(columns, rows, label=board.title) + markup.left_out(columns)
+
+
+def differences_table(fields: Sequence[FieldDifference], here: str, there: str) -> str:
+    """Settings side by side."""
+    columns = (markup.Column("Setting"), markup.Column(here), markup.Column(there))
+    cells = [[markup.text(one.field), markup.text(one.here), markup.text(one.there)] for one in fields]
+    return markup.table(columns, cells, label="Settings that differ")
+
+
+def reported_table() -> str:
+    """The paper's rows, avg@32 in percent."""
+    columns = (
+        markup.Column("Setting, as reported"),
+        markup.Column("Benchmarks"),
+        *(markup.Column(regime, number=True) for regime in REGIMES),
+    )
+    cells = [
+        [
+            markup.text(one.setting),
+            markup.text(one.benchmarks),
+            *("–" if value is None else f"{value:.1f}" for value in one.percent),
+        ]
+        for one in REPORTED
+    ]
+    return markup.table(columns, cells, label="Reported by the paper, not measured here")
+
+
+def score_chart(board: Board) -> go.Figure:
+    """avg@k of each row with its interval."""
+    mean = "mean over benchmarks, " if len(board.benchmarks) > 1 else ""
+    return charts.intervals(
+        f"avg@{board.samples}, {mean}with 95 % interval", [_interval(row, row.mean) for row in board.rows]
+    )
+
+
+def difference_chart(board: Board) -> go.Figure | None:
+    """Difference of each row to detach with its interval; None where there is none."""
+    rows = [_interval(row, row.difference.mean) for row in board.rows if row.difference is not None]
+    return charts.intervals("Difference to detach with 95 % interval", rows, difference=True) if rows else None
+
+
+def _columns(board: Board) -> tuple[markup.Column, ...]:
+    each = board.benchmarks if len(board.benchmarks) > 1 else ()
+    return (
+        markup.Column("Regime"),
+        markup.Column("Rank", number=True),
+        markup.Column("Seeds", number=True),
+        *(markup.Column(name, number=True, wide=True) for name in each),
+        markup.Column(f"{'Mean ' if each else ''}avg@{board.samples}", number=True),
+        markup.Column("To detach, points", number=True),
+        markup.Column("p (Holm)", number=True),
+        markup.Column(f"pass@{board.samples}", number=True, wide=True),
+        markup.Column(f"maj@{board.samples}", number=True, wide=True),
+        markup.Column("s / step", number=True, wide=True),
+        markup.Column("Acceptance", number=True, wide=True),
+        markup.Column("Runs", wide=True),
+    )
+
+
+def _cells(board: Board, row: Row, address: Address) -> list[str]:
+    several = len(board.benchmarks) > 1
+    return [
+        markup.regime(row.regime) + f'<div class="m-sub">{markup.text(f"{row.algorithm} {row.variant}".strip())}</div>',
+        rank(row) or '<span class="m-sub">none</span>',
+        markup.text(str(len(row.seeds)), sub=", ".join(map(str, row.seeds))),
+        *([_of_benchmark(row, name, address) for name in board.benchmarks] if several else []),
+        f'<b>{words.percent(row.mean.value)}</b><div class="m-sub">{_bounds(row.mean)}</div>',
+        _to_detach(row, address(row, board.benchmarks[0])),
+        _p(row),
+        "–" if row.pass_at_k is None else words.percent(row.pass_at_k.value),
+        "–" if row.maj_at_k is None else words.percent(row.maj_at_k.value),
+        "–" if math.isnan(row.step_seconds) else words.number(row.step_seconds),
+        "–" if math.isnan(row.acceptance) else words.percent(row.acceptance),
+        " ".join(markup.link(str(run_id), f"run?run={run_id}") for run_id in row.run_ids),
+    ]
+
+
+def _of_benchmark(row: Row, name: str, address: Address) -> str:
+    shown = markup.text(words.percent(row.benchmarks[name].value))
+    if row.difference is None:
+        return shown
+    points, where = words.points(row.difference.benchmarks[name].value), address(row, name)
+    return shown + (f"<div>{markup.link(points, where)}</div>" if where else f'<div class="m-sub">{points}</div>')
+
+
+def _to_detach(row: Row, where: str | None) -> str:
+    if row.difference is None:
+        return "–"
+    found = row.difference.mean
+    value = markup.link(words.points(found.value), where) if where else words.points(found.value)
+    return f'{value}<div class="m-sub">{words.points(found.low)} … {words.points(found.high)}</div>'
+
+
+def _p(row: Row) -> str:
+    if row.difference is None:
+        return "–"
+    if row.difference.adjusted_p is None or row.difference.smallest_p is None:
+        return '<span class="m-sub">too few seeds</span>'
+    smallest = f"smallest possible {p_value(row.difference.smallest_p)}"
+    return markup.text(p_value(row.difference.adjusted_p), sub=smallest)
+
+
+def _bounds(estimate: Estimate) -> str:
+    return f"{100 * estimate.low:.1f} … {words.percent(estimate.high)}"
+
+
+def _interval(row: Row, estimate: Estimate) -> charts.Row:
+    name = f"{row.regime} · {row.algorithm}"
+    variant = "<br>".join(textwrap.wrap(row.variant, 30)[:3])
+    label = f'{name}<br><span style="font-size:10px">{variant}</span>' if variant else name
+    return charts.Row(label, estimate.value, estimate.low, estimate.high, palette.regime_colour(row.regime))

@@ -1,0 +1,128 @@
+"""What stands behind a difference, at `/leaderboard?board=...&row=...&against=...&benchmark=...&problem=...`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from backend.leaderboard import Board, Row, behind
+from backend.leaderboard.behind import Answered, Change, Share
+from dashboard import markup, palette, store, words
+
+_MOST = 100
+
+
+def draw(boards: Sequence[Board]) -> None:
+    """Draw the problems on which two rows differ, and one of them with all that was answered."""
+    st.html(markup.link("← Leaderboard", "leaderboard"))
+    board = next((board for board in boards if board.key == st.query_params["board"]), None)
+    if board is None or len(board.rows) < 2:
+        st.warning(
+            "This board is not there any more, or has one row only: later runs or evaluations took its place.",
+            icon=":material/search_off:",
+        )
+        return
+    st.subheader(f"What changed · {board.title}", anchor=False)
+    here, there, benchmark = _choices(board)
+    if here.key == there.key:
+        st.info("Choose two different rows.", icon=":material/compare_arrows:")
+        return
+    with store.reading() as connection:
+        changes = behind.changes(connection, here, there, benchmark)
+    asked = st.query_params.get("problem")
+    chosen = next((change for change in changes if change.item_id == asked), None)
+    if chosen is not None:
+        _problem(here, there, benchmark, chosen)
+    _list(board, here, there, benchmark, changes)
+
+
+def _choices(board: Board) -> tuple[Row, Row, str]:
+    """Two rows and a benchmark, from the address, which follows what is chosen."""
+    keys = [row.key for row in board.rows]
+    names = {row.key: row.name for row in board.rows}
+    first = st.query_params.get("row", keys[0])
+    asked = {
+        "row": first,
+        "against": st.query_params.get("against") or next(key for key in keys if key != first),
+        "benchmark": st.query_params.get("benchmark", board.benchmarks[0]),
+    }
+    options = {"row": keys, "against": keys, "benchmark": list(board.benchmarks)}
+    titles = {"row": "Row", "against": "Against", "benchmark": "Benchmark"}
+    found = {}
+    for column, name in zip(st.columns(3), options, strict=True):
+        place = options[name].index(asked[name]) if asked[name] in options[name] else 0
+        found[name] = column.selectbox(
+            titles[name], options[name], index=place, format_func=lambda key: names.get(key, key)
+        )
+        if found[name] != st.query_params.get(name):
+            st.query_params[name] = found[name]
+    rows = {row.key: row for row in board.rows}
+    return rows[found["row"]], rows[found["against"]], found["benchmark"]
+
+
+def _list(board: Board, here: Row, there: Row, benchmark: str, changes: Sequence[Change]) -> None:
+    better, worse = sum(change.by > 0 for change in changes), sum(change.by < 0 for change in changes)
+    st.markdown(
+        f"On **{better:,}** of {words.plural(len(changes), 'problem')} {words.literal(here.name)} was right more often, on **{worse:,}** "
+        f"{words.literal(there.name)}, on {len(changes) - better - worse:,} both were equally often."
+    )
+    columns = (
+        markup.Column("Problem"),
+        markup.Column(f"Right, {here.name}"),
+        markup.Column(f"Right, {there.name}"),
+        markup.Column("Change, points", number=True),
+    )
+    query = {"board": board.key, "row": here.key, "against": there.key, "benchmark": benchmark}
+    rows = [
+        [
+            markup.link(change.item_id, f"leaderboard?{urlencode({**query, 'problem': change.item_id})}"),
+            _share(change.here, here.regime),
+            _share(change.there, there.regime),
+            words.points(change.by),
+        ]
+        for change in changes[:_MOST]
+    ]
+    st.html(markup.table(columns, rows, label="Problems by how much they changed"))
+    if len(changes) > _MOST:
+        st.caption(f"The {_MOST} problems that changed most, of {len(changes):,}.")
+
+
+def _share(share: Share, regime: str) -> str:
+    return markup.fraction(share.right, share.of, palette.regime_colour(regime))
+
+
+def _problem(here: Row, there: Row, benchmark: str, change: Change) -> None:
+    with store.reading() as connection:
+        sides = [(row, behind.answers(connection, row, benchmark, change.item_id)) for row in (here, there)]
+    item = next((one.item for _, found in sides for one in found if one.item is not None), None)
+    with st.container(border=True):
+        st.markdown(f"**Problem {words.literal(change.item_id)}** of {words.literal(benchmark)}")
+        if item is None:
+            st.info(
+                "The texts of these evaluations were not kept; only what was right is known. `mtprl evaluate` keeps them.",
+                icon=":material/visibility_off:",
+            )
+            return
+        st.html(f'<div class="m-box">{markup.verbatim(item.problem)}</div>')
+        st.html(f'<div class="m-sub">Right answer</div><b>{markup.text(item.answer)}</b>')
+        for column, (row, found), share in zip(st.columns(2), sides, (change.here, change.there), strict=True):
+            with column:
+                st.html(
+                    markup.regime(row.regime) + markup.text("", sub=f"{share.right} of {share.of} right · {row.name}")
+                )
+                for one in found:
+                    _answered(one)
+
+
+def _answered(one: Answered) -> None:
+    if one.item is None:
+        st.caption(f"seed {one.seed}, run {one.run_id}: texts not kept")
+        return
+    right = sum(sample.correct for sample in one.item.samples)
+    with st.expander(f"Seed {one.seed}, run {one.run_id}: {right} of {len(one.item.samples)} right", expanded=True):
+        for sample in one.item.samples:
+            cut = ", cut at the longest response" if sample.truncated else ""
+            why = f"{sample.reason} · {words.plural(sample.tokens, 'token')}{cut}"
+            st.html(f'<div class="m-box">{markup.grade(sample.correct, why)}{markup.verbatim(sample.completion)}</div>')
