@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import synthetic
-from pages import charts, html, in_store, texts
+from pages import html, in_store, texts
 
 from dashboard import forms
 from db import reads
@@ -209,16 +209,3 @@ def test_the_address_follows_the_choice_of_runs(full_store, open_page):
     assert "777" in texts(app)
     app.multiselect(key="compared").select(full_store.runs["detach"]).run()
     assert app.query_params["runs"] == f"{full_store.runs['occ']},{full_store.runs['detach']}"
-
-
-# --- leaderboard -----------------------------------------------------------------------------------------
-
-
-def test_the_leaderboard_says_that_few_seeds_rank_nothing(full_store, open_page):
-    app = open_page("leaderboard")
-    assert not app.exception
-    assert "nothing: the intervals" in texts(app)
-    assert "these checkpoints, not these methods" in texts(app)
-    assert "avg@4" in html(app)
-    assert "95 % interval" in html(app)
-    assert len(charts(app)) == 2

@@ -1,0 +1,103 @@
+"""The leaderboard's pages: boards, what changed, snapshots, and the paper's rows apart."""
+
+from __future__ import annotations
+
+import re
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import synthetic
+from pages import charts, html, in_store, texts
+
+from backend import store
+from backend.leaderboard import leaderboard, snapshots
+
+FEW = {"steps": 12, "changes": {"evaluation.every": 4}}
+
+
+def tables(app, label: str) -> list[str]:
+    return re.findall(rf'<table class="m-table" aria-label="{label}".*?</table>', html(app), re.S)
+
+
+def add(home, *runs: tuple[str, int]) -> None:
+    """Finished runs of the demo's presets, by seed."""
+    if not (home / "models").exists():
+        synthetic.make_base(home)
+    with store.writing() as connection:
+        for preset, seed in runs:
+            synthetic.add_run(connection, home, f"demo/{preset}", seed=seed, now=time.time(), **FEW)
+
+
+def test_few_seeds_rank_nothing_and_the_page_says_so(full_store, open_page):
+    app = open_page("leaderboard")
+    assert not app.exception
+    assert "nothing: the intervals speak of these checkpoints, not these methods" in texts(app)
+    assert charts(app) == ["avg@4, with 95 % interval", "Difference to detach with 95 % interval"]
+    [table] = tables(app, "addition · avg@4")
+    assert "To detach, points" in table
+    assert "too few seeds" in table
+
+
+def test_three_seeds_a_side_are_ranked_and_judged(empty_store, open_page):
+    add(empty_store, *[(preset, seed) for preset in ("detach", "occ-calibrated") for seed in range(3)])
+    app = open_page("leaderboard")
+    assert "detach" in texts(app)
+    assert "3 seeds a side cannot give p below 0.10" in texts(app).replace("\\", "")
+    assert "smallest possible 0.10" in html(app)
+
+
+def test_a_difference_leads_to_the_problems_behind_it_in_the_order_of_their_change(full_store, open_page):
+    address = re.findall(r'href="leaderboard\?([^"]*row=[^"]*)"', html(open_page("leaderboard")))[0]
+    query = {key: values[0] for key, values in parse_qs(address.replace("&amp;", "&")).items()}
+    app = open_page("leaderboard", **query)
+    assert not app.exception
+    [table] = tables(app, "Problems by how much they changed")
+    changes = [float(text.replace("−", "-")) for text in re.findall(r">([+−]\d+\.\d)<", table)]
+    assert len(changes) == 100
+    assert [abs(change) for change in changes] == sorted((abs(change) for change in changes), reverse=True)
+    problem = parse_qs(urlsplit(re.findall(r'href="([^"]*problem=[^"]*)"', table)[0].replace("&amp;", "&")).query)[
+        "problem"
+    ][0]
+    app = open_page("leaderboard", **query, problem=problem)
+    assert "The texts of these evaluations were not kept" in texts(app)
+
+
+def test_a_board_that_is_gone_is_said_to_be_in_words(full_store, open_page):
+    app = open_page("leaderboard", board="00000000", row="x")
+    assert not app.exception
+    assert "This board is not there any more" in texts(app)
+
+
+def test_a_snapshot_is_frozen_from_the_page_and_a_later_run_changes_it_in_nothing(empty_store, open_page):
+    add(empty_store, ("detach", 0), ("occ-calibrated", 0))
+    app = open_page("leaderboard")
+    app.text_input(key="freeze:title").input("Before the fix").run()
+    [button] = [button for button in app.button if button.label == "Freeze a snapshot"]
+    button.click().run()
+    [kept] = in_store(snapshots.listed)
+    assert f"leaderboard?snapshot={kept.token}" in html(app)
+
+    before = tables(open_page("leaderboard", snapshot=kept.token), "addition · avg@4")
+    add(empty_store, ("policy", 0))
+    assert len(in_store(leaderboard)[0].rows) > 2
+    app = open_page("leaderboard", snapshot=kept.token)
+    assert not app.exception
+    assert tables(app, "addition · avg@4") == before
+    assert "The leaderboard of now says something else" in texts(app)
+    assert next(element.value for element in app.subheader) == "Before the fix"
+    assert tables(open_page("leaderboard"), "addition · avg@4") != before
+
+
+def test_an_unknown_snapshot_is_refused_in_words(full_store, open_page):
+    app = open_page("leaderboard", snapshot="nope")
+    assert not app.exception
+    assert "snapshot 'nope' does not exist" in texts(app)
+
+
+def test_the_papers_rows_stand_apart_also_where_nothing_was_measured(empty_store, open_page):
+    app = open_page("leaderboard")
+    assert not app.exception
+    assert "Nothing has been evaluated" in texts(app)
+    assert "arXiv 2605.28184" in texts(app)
+    [table] = tables(app, "Reported by the paper, not measured here")
+    assert "61.7" in table
