@@ -83,13 +83,15 @@ def _is_long(field: forms.Field) -> bool:
 
 
 def _is_path(field: forms.Field) -> bool:
-    return field.path.endswith(".path")
+    return field.path.endswith((".path", ".folder")) or field.path == "data.id"
 
 
 def _label(field: forms.Field) -> str:
     section, _, name = field.path.rpartition(".")
     if name == "kind":
         return section.capitalize()
+    if field.path == "data.id":
+        return "Name on the hub, or folder"
     if field.path == "data.path":
-        return "File"
+        return "Files" if "parquet" in field.key else "File"
     return _NAMES.get(name, field.label)

@@ -7,9 +7,10 @@ import time
 import streamlit as st
 
 from backend import runs, settings
+from backend.advice import advice
 from backend.again import clone_of
 from backend.controls import matched_control
-from dashboard import fields, forms, markup, navigation, store, words
+from dashboard import contamination, fields, forms, markup, navigation, store, words
 from dashboard.forms import Start
 from db import reads
 from trainer.config import RunConfig, dump, parse, resolve
@@ -205,6 +206,7 @@ def _side(texts: dict[str, str], config: RunConfig | None, problems: dict[str, l
     _launched()
     if config is None:
         return
+    contamination.draw(config)
     if not wrong:
         st.markdown("**The same from a shell**")
         st.code(
@@ -231,14 +233,15 @@ def _launch() -> None:
         return
     try:
         with store.errors_as_problems():
+            values = resolve(forms.values_of(texts), variables=settings.variables())
             ids = runs.submit_many(
-                resolve(forms.values_of(texts), variables=settings.variables()),
+                values,
                 forms.parse_seeds(st.session_state[_SEEDS]),
                 experiment=st.session_state[_EXPERIMENT].strip(),
                 preset=st.session_state[_START].preset,
                 cloned_from=st.session_state[_START].origin,
             )
-            st.session_state[_OUTCOME] = {"ids": ids, "notice": runs.notice(ids)}
+            st.session_state[_OUTCOME] = {"ids": ids, "notice": runs.notice(ids), "advice": advice(parse(values))}
     except ConfigError as error:
         st.session_state[_OUTCOME] = {"texts": texts, "problems": error.problems}
 
@@ -250,6 +253,8 @@ def _launched() -> None:
         return
     if outcome["notice"]:
         st.warning(outcome["notice"], icon=":material/power_off:")
+    for sentence in outcome["advice"]:
+        st.warning(words.literal(sentence), icon=":material/warning:")
     st.success(f"{words.plural(len(ids), 'run')} submitted.", icon=":material/check_circle:")
     for run_id in ids:
         st.page_link(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from synthetic import make_base
 from test_pages import html, in_store, texts
 
 from db import reads
@@ -83,3 +86,41 @@ def test_several_runs_are_stopped_at_once(full_store, open_page):
 
 def test_the_list_says_why_a_run_waits(full_store, open_page):
     assert "place 1 in the queue; next on here" in html(open_page("runs"))
+
+
+def check_contamination(app):
+    [button] = [button for button in app.button if button.label == "Check contamination"]
+    button.click().run()
+    assert not app.exception
+    return app
+
+
+def write_training(home, *more):
+    """Training data for the demo without problems of its benchmark, and these lines."""
+    make_base(home)
+    lines = [json.dumps({"problem": f"{n}+2=", "answer": n + 2}) for n in range(64)]
+    (home / "data" / "addition" / "train.jsonl").write_text("\n".join([*lines, *more]))
+
+
+def test_training_data_that_holds_problems_of_its_benchmark_is_shown_before_launching(
+    empty_store, open_page, monkeypatch
+):
+    monkeypatch.setenv("MTPRL_BENCHMARKS_DIR", str(empty_store))  # none of the six is there
+    write_training(empty_store, '{"problem": "7 + 1 =", "answer": 8}')
+    app = check_contamination(open_page("new_run"))
+    assert "1 of the 64 of addition (1 word for word)" in texts(app).replace("\\", "")
+    assert [part.label for part in app.expander if part.label.startswith("addition")] == ["addition: 1 problem"]
+    assert "the same as training problem 65, line 65" in html(app)
+    app.text_input(key="form:data.jsonl.path").set_value("other.jsonl").run()
+    assert "word for word" not in texts(app), "what was found counts for the data that was checked"
+    assert "other.jsonl: cannot be read" in texts(check_contamination(app)).replace("\\", "")
+
+
+def test_clean_training_data_is_said_to_be_so_and_launches_without_a_warning(empty_store, open_page, monkeypatch):
+    monkeypatch.setenv("MTPRL_BENCHMARKS_DIR", str(empty_store))
+    write_training(empty_store)
+    app = check_contamination(open_page("new_run"))
+    assert "none of them is a problem to evaluate on" in texts(app)
+    app.button[0].click().run()
+    assert "1 run submitted" in texts(app)
+    assert "problems to evaluate on:" not in texts(app)
