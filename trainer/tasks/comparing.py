@@ -4,7 +4,7 @@ r"""When two answers are equal: by their shapes, and member by member.
   union. With three members or more a list may stand for a tuple in the same order; with two, (1, 2) could be an interval.
 * `x = 5` is 5; `x = 1, x = 2` is `1, 2`; for a point, `x = 1, y = 2` is (1, 2). What is named must be a name or a sum or product of names.
 * Equations are equal up to swapped sides, moved terms and a fixed factor; inequalities likewise.
-* Words are equal but for case; `(C)` and `C` are one choice.
+* Words are equal but for case and an article; `(C)` and `C` are one choice.
 * A column of a matrix may be written as a tuple.
 * `= a = b` counts where a and b are equal, and `a \approx b` where a rounds to b.
 
@@ -116,6 +116,8 @@ def _same_members(gold: Sequence[Shape], answer: Sequence[Shape], ask: Ask) -> b
 
 # Words
 
+_ARTICLE = re.compile(r"^(?:an?|the) ")
+
 
 def _same_words(gold: Shape, answer: Shape) -> bool:
     if not isinstance(gold, Words | Single) or not isinstance(answer, Words | Single):
@@ -124,7 +126,8 @@ def _same_words(gold: Shape, answer: Shape) -> bool:
     choices = [re.fullmatch(r"\(?([A-Za-z])\)?", text) for text in (one, other)]
     if choices[0] and choices[1]:
         return choices[0][1].upper() == choices[1][1].upper()
-    return " ".join(one.split()).casefold() == " ".join(other.split()).casefold()
+    one, other = (_ARTICLE.sub("", " ".join(text.split()).casefold()) for text in (one, other))
+    return one == other
 
 
 # Names and equations
@@ -180,13 +183,15 @@ def _values(items: Sequence[Shape]) -> list[Shape]:
 
 def _are_named_apart(items: Sequence[Shape]) -> bool:
     names = [named[0] for named in map(_named, items) if named]
-    return len(names) == len(items) == len(set(names)) and names == sorted(names)
+    return len(names) == len(items) == len(set(names)) and names == sorted(names, key=lambda name: name.lstrip("\\"))
 
 
 def _stated(answer: Relation, ask: Ask) -> list[Shape] | bool | None:
     """What an equation says its named side is, in each form that it gives; False where it says nothing of the kind."""
     if not set(answer.signs) <= {"=", "approx"}:
         return False
+    if answer.signs == ("=",) and _is_name(answer.sides[1]) and not _is_name(answer.sides[0]):
+        return [shapes.read(answer.sides[0])]
     first, *rest = answer.sides
     given = rest if _is_name(first) else list(answer.sides)
     for one, sign, other in zip(

@@ -8,7 +8,7 @@ r"""Reading one expression, in LaTeX, plain or numpy notation, as a tree. Nothin
 
 `\sin 2t` takes factors up to the next sign, slash, bracket or function; `\frac12` takes one digit each, as TeX does, and x^10 takes
 both, as everybody else does. 1\frac{4}{5} and 1 4/5 are mixed numbers. e and i are the constants. f, u and \delta directly
-before a bracket are unknown functions, so are g and h before (x), and so is any letter before a number in brackets: I(0) is not 0. Any other
+before a bracket are unknown functions, so are g and h before (x), and so is any letter before a number in brackets: I(0) is I_0, and not 0. Any other
 letter there is a factor. Limits: `LONGEST` tokens, `DEEPEST` levels.
 """
 
@@ -34,9 +34,10 @@ FUNCTIONS = {
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 GREEK = words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega "
-    "iota upsilon Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar partial nabla mho odot circ"
+    "iota upsilon Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar partial nabla mho odot circ angle"
 )
-_ACCENTS = words("dot ddot bar hat vec tilde overline overrightarrow widehat mathcal mathbb mathbf")
+_ACCENTS = words("bar hat vec tilde overline overrightarrow widehat mathcal mathbb mathbf")
+_DOTS = {"dot": "'", "ddot": "''"}
 _UNKNOWN_FUNCTIONS = frozenset({"f", "g", "h", "u", "delta"})
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
 _ENDS = words(r"+ - * ** / ^ _ ) ] } , = ! ' \cdot \times \rfloor \rceil") | {""}
@@ -247,6 +248,8 @@ class _Parser:
             return Call(name, ())
         if name in FUNCTIONS:
             return self.function(FUNCTIONS[name], depth)
+        if name in _DOTS:
+            return self.symbol(self.raw().removeprefix("\\"), depth, primes=_DOTS[name])
         if name in _ACCENTS:
             return self.symbol(f"{name}({self.raw()})", depth)
         if name in GREEK:
@@ -285,16 +288,15 @@ class _Parser:
             if token not in ("{", "}", "\\text"):
                 parts.append(token)
 
-    def symbol(self, name: str, depth: int) -> Tree:
-        plain = name
+    def symbol(self, plain: str, depth: int, primes: str = "") -> Tree:
+        below = ""
         while self.token in ("_", "'") or (self.token == "^" and self.is_prime()):
             sign = self.take()
             if sign == "_":
-                name += "_" + self.raw()
-            elif sign == "'":
-                name += "'"
+                below += "_" + self.raw()
             else:
-                name += "'" * self.raw().count("\\prime")
+                primes += "'" if sign == "'" else "'" * self.raw().count("\\prime")
+        name = plain + below + primes
         if self.token != "(":
             return Symbol(name)
         after = self.tokens[self.at + 1 : self.at + 3]
@@ -302,6 +304,8 @@ class _Parser:
         if plain not in _UNKNOWN_FUNCTIONS and not at_point:
             return Symbol(name)
         operand = self.group(depth)
+        if at_point and isinstance(operand, Number) and operand.value == 0 and not below:
+            return Symbol(f"{plain}_0{primes}")
         simple = not isinstance(operand, Call) or plain in ("f", "u", "delta")
         return Call(f"of:{name}", (operand,)) if simple else Call("*", (Symbol(name), operand))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 _UNICODE = {
     "−": "-", "–": "-", "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ", "°": r"^{\circ}",
     "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∪": r"\cup ", "∈": r"\in ", "²": "^{2}", "³": "^{3}",
-    "，": ",", "（": "(", "）": ")", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+    "，": ",", "（": "(", "）": ")", "¢": r"\text{ cents}", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
 }  # fmt: skip
 _TRANSLATION = str.maketrans(_UNICODE)
 _ROOT = re.compile(r"√\s*(?:\((?P<group>[^()]*)\)|(?P<number>\d+))", re.ASCII)
@@ -52,9 +52,34 @@ def normalise(text: str) -> str:
         text = _DELIMITERS.sub(lambda match: match[1] or " ", text)
     if "\\" in text:
         text = _SPACES.sub(" ", _SIZES.sub(" ", text).replace("\\!", "").replace(r"\%", "%"))
-        text = _COMMAND.sub(_renamed, text)
+    if "\\" in text or "/" in text:
+        text = _one_spelling(text)
     text = " ".join(text.replace("~", " ").split())
     return text.removesuffix(".").rstrip() if not text.endswith("..") else text
+
+
+_UPRIGHT = re.compile(r"\\text ?\{([ied])\}")
+_ANGLE = re.compile(r"\\angle ?((?:[A-Z] ?(?:_ ?(?:\{ ?\d ?\}|\d) ?)?)+)", re.ASCII)
+_NAME = r"(?P<name>(?:[A-Za-z]|\\[a-z]+)(?: ?_ ?(?:\{[^{}]*\}|\w))?)"
+_RATES = (
+    (re.compile(rf"\\frac ?\{{ ?d ?{_NAME} ?\}} ?\{{ ?d ?t ?\}}", re.ASCII), "'"),
+    (
+        re.compile(
+            rf"\\frac ?\{{ ?d ?\^ ?(?:2|\{{ ?2 ?\}}) ?{_NAME} ?\}} ?\{{ ?d ?t ?\^ ?(?:2|\{{ ?2 ?\}}) ?\}}", re.ASCII
+        ),
+        "''",
+    ),
+    (re.compile(r"(?<![A-Za-z\\])d(?P<name>[A-Za-z]) ?/ ?dt(?![A-Za-z])", re.ASCII), "'"),
+)
+"""Derivatives by the time, which are also written with a dot or a prime."""
+
+
+def _one_spelling(text: str) -> str:
+    text = _UPRIGHT.sub(r"\1", _COMMAND.sub(_renamed, text))
+    text = _ANGLE.sub(lambda match: rf"\angle_{{{match[1]}}} ", text)
+    for pattern, primes in _RATES:
+        text = pattern.sub(lambda match, primes=primes: f"{match['name']}{primes} ", text)  # type: ignore[misc]
+    return text
 
 
 _NEEDLESS = re.compile(r"(?<![0-9A-Za-z.,]) | (?![0-9A-Za-z.,])")

@@ -7,7 +7,7 @@ r"""Comparing single answers: numbers, with their units, and expressions.
 * Where the gold answer is a plain number, a sum, product, factorial or binomial of plain numbers is no answer, nor is a quotient where it is
   an integer: copying `357+864` from the question would be right. A \sum, \prod, \int or \lim is none where the gold answer has none.
 * A unit may be left out, or added where the gold answer has none; a different one is wrong. 8% is 8 or 0.08; 50% is right for 1/2, and for 50.
-  The base of 204_5 counts as a unit.
+  The base of 204_5 counts as a unit. Degrees are equal to the radians with \pi that they are worth.
 * Expressions are equal where their values are (`trainer.tasks.values`).
 """
 
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from trainer.tasks import expressions, values
 from trainer.tasks.notation import tight
-from trainer.tasks.trees import Call, Number, Tree, Unreadable, symbols
+from trainer.tasks.trees import Call, Number, Tree, Unreadable, calls, symbols
 from trainer.tasks.units import split_unit
 
 DIGITS = 6
@@ -35,7 +35,14 @@ class Quantity(NamedTuple):
 
 
 _MONEY = re.compile(r"^([+-]?) ?(?:\\\$|\\text ?\{\\?\$\}) ?")
-_BASE = re.compile(r"^(\d+) ?_ ?(?:\{(?:\\text ?\{)?(\d+|[a-z]+)\}?\}|(\d+))$", re.ASCII)
+_BASE = re.compile(r"^(\d+) ?_ ?(?:\{ ?(?:\\text ?\{)? ?(\d+|[a-z]+) ?\}?\}|(\d+))$", re.ASCII)
+_BASES = dict(
+    zip(
+        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"],
+        range(2, 13),
+        strict=True,
+    )
+)
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])", re.ASCII)
 
 
@@ -43,7 +50,8 @@ def read(text: str, letters: bool = False) -> Quantity:
     """Take an answer in normalised form apart; `letters`: single letters after a space are units, too."""
     based = _BASE.match(text)
     if based:
-        return Quantity(based[1].lstrip("0"), _tree(based[1]), f"base {based[2] or based[3]}")
+        base = based[2] or based[3]
+        return Quantity(based[1].lstrip("0"), _tree(based[1]), f"base {_BASES.get(base, base)}")
     unit: str | None = None
     text = _GROUPED.sub(lambda match: match[0].replace(",", ""), text)
     if _MONEY.match(text):
@@ -122,6 +130,12 @@ def same(answer: str, gold: str) -> bool | None:
         return want.text == got.text and (
             got.unit in (None, want.unit) or (want.unit is None and got.unit == "base 10")
         )
+    if _is_angle(want, got) or _is_angle(got, want):
+        angles = [
+            Call("degrees", (one.tree,)) if one.unit == "degree" and one.tree else one.tree for one in (want, got)
+        ]
+        if angles[0] and angles[1] and values.same(angles[0], angles[1]):
+            return True
     if want.unit and got.unit and want.unit != got.unit:
         return False
     if want.tree is None or got.tree is None:
@@ -150,6 +164,15 @@ def _may_be_asked(gold: str, answer: str, unread: list[str]) -> bool:
         return False
     return all("\\" in text for text in unread) and not any(
         len(text) > LONGEST_ASKED or _RISKY.search(text) for text in (gold, answer)
+    )
+
+
+def _is_angle(degrees: Quantity, radians: Quantity) -> bool:
+    return (
+        degrees.unit == "degree"
+        and radians.unit in (None, "rad")
+        and radians.tree is not None
+        and "pi" in calls(radians.tree)
     )
 
 

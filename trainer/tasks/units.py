@@ -15,7 +15,7 @@ _NOT_UNITS = words(
     "or and not no none mod base if for where when unless except to plus minus times over by divided negative dozen dozens hundred "
     "hundreds thousand thousands million millions billion billions trillion trillions half halves third thirds quarter quarters fourth "
     "fourths fifth fifths tens tenth tenths hundredth hundredths thousandth thousandths squared cubed factorial root sqrt infinity true false "
-    "approximately about roughly less more than is are the answer from pi"
+    "approximately about roughly less more than is are i e the answer from pi"
 )
 _SAME = {
     "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "millimetre": "mm", "kilometer": "km", "kilometre": "km", "meter": "m",
@@ -39,6 +39,7 @@ _WORDS = re.compile(
     r"[ ./*·-]*[A-Za-z]+(?:\^?-?[1-4](?!\d))?(?:[ ./*·-]+[A-Za-z]+(?:\^?-?[1-4](?!\d))?){0,5}[ ./*·-]*", re.ASCII
 )
 _DEGREES = re.compile(r" ?\^ ?(?:\{ ?\\circ ?\}|\\circ)(?: ?\\text ?\{ ?[CF]? ?\})?$")
+_ANGLES = re.compile(r"sin|cos|tan|cot|sec|csc")
 _MOST_PARTS = 8
 
 
@@ -47,7 +48,7 @@ def split_unit(text: str, letters: bool = False) -> tuple[str, str | None]:
     if text.endswith("%"):
         return text[:-1].rstrip(), "percent"
     degrees = _DEGREES.search(text)
-    if degrees:
+    if degrees and not _ANGLES.search(text):
         return text[: degrees.start()], "degree"
     parts: list[str] = []
     while len(parts) < _MOST_PARTS and text:

@@ -216,6 +216,7 @@ _OPERATIONS: dict[str, Any] = {
     "abs": lambda a: abs(a),
     "degrees": lambda a: _number(a) * _mp.pi / 180,
     "pi": lambda: +_mp.pi,
+    "infty": lambda: _mp.inf,
     "e": lambda: +_mp.e,
     "i": lambda: _mp.mpc(0, 1),
     "log": _log,
@@ -234,6 +235,8 @@ def close(left: Value, right: Value) -> bool:
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return left == right
     left, right = _number(left), _number(right)
+    if _mp.isinf(left) or _mp.isinf(right):
+        return bool(left == right)
     return bool(abs(left - right) <= _CLOSE * max(abs(left), abs(right)))
 
 
