@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from backend.palette import regime_colour
 from benchmarks import comparisons, plan
 from benchmarks.comparisons import Contrast, over_blocks
 from benchmarks.figures import Line, Panel, intervals, lines
@@ -14,7 +15,6 @@ from benchmarks.markdown import plain, seeds, table
 from benchmarks.plan import ARMS
 from benchmarks.records import Block, Measure, final
 from benchmarks.single import CURVE_POINTS
-from dashboard.palette import regime_colour
 
 SHOWN = ("sorting", "dapo")
 """The block whose coefficients are drawn."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard import charts, palette
+from backend import charts, palette
 from db.reads import Aligned
 from trainer.evaluation.rank_correlation import RankCorrelation, spearman
 

@@ -7,7 +7,8 @@ import math
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import audit_charts, charts, markup, store, words
+from backend import charts, words
+from dashboard import audit_charts, markup, store
 from dashboard.audit_charts import ANCHOR, PROXIES, Audits
 from db import reads
 from db.reads import RunDetail

@@ -10,10 +10,11 @@ from urllib.parse import urlencode
 
 import plotly.graph_objects as go
 
+from backend import charts, palette, words
 from backend.leaderboard import Board, FieldDifference, Row
 from backend.leaderboard.paper import REGIMES, REPORTED
 from backend.leaderboard.words import p_value, rank
-from dashboard import charts, markup, palette, words
+from dashboard import markup
 from trainer.evaluation.statistics import Estimate
 
 Address = Callable[[Row, str], str | None]

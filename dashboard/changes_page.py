@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from backend import palette, words
 from backend.leaderboard import Board, Row, behind
 from backend.leaderboard.behind import Answered, Change, Share
-from dashboard import markup, palette, store, words
+from dashboard import markup, store
 
 _MOST = 100
 

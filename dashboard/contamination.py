@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from backend import settings
+from backend import settings, words
 from backend.contamination import Report, report
-from dashboard import markup, words
+from dashboard import markup
 from trainer.config import RunConfig, parse, resolve
 from trainer.errors import MtprlError
 from trainer.tasks.contamination import Match, Overlap

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from backend import charts, palette, words
 from backend.results import Result, Results, results
-from dashboard import charts, liveness, markup, palette, store, words
+from dashboard import liveness, markup, store
 from db import reads
 from db.reads import EvaluatedItem, EvaluationRow, RunDetail, RunRow, SampleRow
 from db.statuses import Kind

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from dashboard import forms, words
+from backend import words
+from dashboard import forms
 
 Problems = Mapping[str, Sequence[str]]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from backend import words
 from backend.fleet import WORKER_SILENT
-from dashboard import words
 from db.reads import WorkerRow
 from db.statuses import ACTIVE, Status
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 
-from dashboard import palette
+from backend import palette
 
 # Streamlit fades what it is about to replace; on a page that is drawn anew every two seconds that would be a flicker.
 STYLE = """<style>

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from backend import again, evaluations
+from backend import again, evaluations, words
 from backend import runs as service
-from dashboard import navigation, words
+from dashboard import navigation
 from db.reads import RunDetail
 from db.statuses import ENDED, Kind, Status
 from trainer.config.evaluating import PAPER_SAMPLES

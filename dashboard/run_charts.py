@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboard import charts, palette
+from backend import charts, palette
 from db.reads import Aligned, EvaluationRow, Series
 from trainer.evaluation import statistics
 

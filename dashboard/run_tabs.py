@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import charts, markup, palette, run_charts, store, words
+from backend import charts, palette, words
+from dashboard import markup, run_charts, store
 from dashboard.run_charts import Chart
 from db import reads
 from db.reads import CompletionRow, ExportRow, RunDetail

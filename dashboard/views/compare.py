@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard import charts, markup, navigation, palette, store, words
+from backend import charts, palette, words
+from dashboard import markup, navigation, store
 from dashboard.run_charts import PERCENT
 from db import reads
 from db.reads import RunRow, Series

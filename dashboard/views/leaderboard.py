@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from backend import words
 from backend.leaderboard import Board, boards_to_json, export, leaderboard, paper, snapshots
 from backend.leaderboard.words import verdict
 from backend.settings import settings
 from backend.store import writing
-from dashboard import board_markup, changes_page, markup, navigation, store, words
+from dashboard import board_markup, changes_page, markup, navigation, store
 from db import reads
 from trainer.errors import StoreError
 

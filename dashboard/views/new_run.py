@@ -6,11 +6,11 @@ import time
 
 import streamlit as st
 
-from backend import runs, settings
+from backend import runs, settings, words
 from backend.advice import advice
 from backend.again import clone_of
 from backend.controls import matched_control
-from dashboard import contamination, fields, forms, markup, navigation, store, words
+from dashboard import contamination, fields, forms, markup, navigation, store
 from dashboard.forms import Start
 from db import reads
 from trainer.config import RunConfig, dump, parse, resolve

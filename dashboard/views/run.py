@@ -7,18 +7,16 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from backend import waiting
+from backend import palette, waiting, words
 from dashboard import (
     audit_tab,
     evaluation_tabs,
     liveness,
     markup,
     navigation,
-    palette,
     run_actions,
     run_tabs,
     store,
-    words,
 )
 from db import reads
 from db.reads import AlarmRow, RunDetail

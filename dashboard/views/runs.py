@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import streamlit as st
 from sqlalchemy import Connection
 
-from backend import fleet, waiting
+from backend import fleet, palette, waiting, words
 from backend import runs as service
-from dashboard import liveness, markup, navigation, palette, store, words
+from dashboard import liveness, markup, navigation, store
 from db import reads
 from db.reads import AlarmRow, RunRow, WorkerRow
 from db.statuses import ENDED, Kind, Status

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from dashboard import audit_charts, palette
+from backend import palette
+from dashboard import audit_charts
 from dashboard.audit_charts import Audits
 from db.reads import Aligned
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import charts, run_charts
-from dashboard.charts import Line
+from backend import charts
+from backend.charts import Line
+from dashboard import run_charts
 from db.reads import Aligned, EvaluationRow, Series
 
 NAN = math.nan

@@ -7,8 +7,8 @@ import json
 import pytest
 from pages import charts, html, in_store, popover, texts
 
-from backend import store
-from dashboard import run_tabs, words
+from backend import store, words
+from dashboard import run_tabs
 from db import claims, reads
 from db.runs import log_event
 from db.statuses import Status

@@ -1,7 +1,7 @@
 """One fixed colour per regime, the same in every chart, list and theme.
 
 Each colour has a contrast of at least 3:1 against the light and the dark background, and every two of them stay apart under
-deuteranopia, protanopia and tritanopia (tests/dashboard/test_palette.py). A repeated regime is told apart by its dash.
+deuteranopia, protanopia and tritanopia (tests/backend/test_palette.py). A repeated regime is told apart by its dash.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import palette
+from backend import palette
 
 CONFIG = tomllib.loads((Path(__file__).parents[2] / ".streamlit" / "config.toml").read_text())
 

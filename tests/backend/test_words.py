@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from dashboard import liveness, markup, words
+from backend import words
+from dashboard import liveness, markup
 from db.reads import WorkerRow
 from db.statuses import Status
 
