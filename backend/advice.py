@@ -28,8 +28,8 @@ def advice(config: RunConfig) -> list[str]:
         if doubtful:
             first, other = doubtful[0]
             sentences.append(
-                f"{len(doubtful)} training problems stand there twice with different answers, such as {first.answer!r} ({first.id}) and "
-                f"{other.answer!r} ({other.id}); take the wrong ones out"
+                f"training problems that stand there again with another answer: {len(doubtful)}, such as {other.id} with {other.answer!r} "
+                f"and {first.id} with {first.answer!r}; take the wrong ones out"
             )
         if len(training) > MOST_PROBLEMS:
             sentences.append(f"the {len(training)} training problems were not compared with those to evaluate on")

@@ -105,7 +105,8 @@ def test_advice_names_contamination_contradictions_and_a_template_left_out(train
     plain, doubtful, line = advice(config)
     assert plain.startswith("the model has a chat template, but problems go in as plain text; data.chat=true")
     assert doubtful == (
-        "1 training problems stand there twice with different answers, such as '1' (train-2) and '12' (again); take the wrong ones out"
+        "training problems that stand there again with another answer: 1, such as again with '12' and train-2 with '1'; "
+        "take the wrong ones out"
     )
     assert line == report(config).line
 
