@@ -44,10 +44,7 @@ def _equal(gold: Shape, answer: Shape, ask: Ask) -> bool | None:
         case Relation(sides, ("=",)), _ if _is_name(sides[0]) and not _ANGLE.fullmatch(sides[1]):
             return _equal(shapes.read(sides[1]), answer, ask)
         case _, Relation():
-            stated = _stated(answer, ask)
-            return (
-                stated if stated is None or isinstance(stated, bool) else _any(_equal(gold, one, ask) for one in stated)
-            )
+            return _any(_equal(gold, one, ask) for one in _stated(answer))
         case Single(), Single():
             return ask(answer.text, gold.text)
         case Many(), Many():
@@ -186,10 +183,10 @@ def _are_named_apart(items: Sequence[Shape]) -> bool:
     return len(names) == len(items) == len(set(names)) and names == sorted(names, key=lambda name: name.lstrip("\\"))
 
 
-def _stated(answer: Relation, ask: Ask) -> list[Shape] | bool | None:
-    """What an equation says its named side is, in each form that it gives; False where it says nothing of the kind."""
+def _stated(answer: Relation) -> list[Shape]:
+    """What an equation says its named side is, in each form that it gives; nothing where it says nothing of the kind."""
     if not set(answer.signs) <= {"=", "approx"}:
-        return False
+        return []
     if answer.signs == ("=",) and _is_name(answer.sides[1]) and not _is_name(answer.sides[0]):
         return [shapes.read(answer.sides[0])]
     first, *rest = answer.sides
@@ -197,9 +194,12 @@ def _stated(answer: Relation, ask: Ask) -> list[Shape] | bool | None:
     for one, sign, other in zip(
         given, answer.signs[-len(given) + 1 :] if len(given) > 1 else (), given[1:], strict=False
     ):
-        agree = _rounds_to(one, other) if sign == "approx" else _equal(shapes.read(one), shapes.read(other), ask)
-        if not agree:
-            return agree
+        if not (
+            _rounds_to(one, other)
+            if sign == "approx"
+            else _equal(shapes.read(one), shapes.read(other), quantities.same)
+        ):
+            return []
     return [shapes.read(one) for one in ({given[0], given[-1]} if "approx" in answer.signs else {given[-1]})]
 
 
@@ -221,7 +221,7 @@ def _same_relation(gold: Relation, answer: Relation, ask: Ask) -> bool | None:
         _named(Relation((answer.sides[0], answer.sides[-1]), ("=",)) if _is_chain(answer) else answer),
     )
     if one and other and (renamed := _renamed(other, one)) is not None:
-        if len(answer.sides) > 2 and not isinstance(_stated(answer, ask), list):
+        if len(answer.sides) > 2 and not _stated(answer):
             return False
         return _equal(shapes.read(one[1]), shapes.read(renamed), ask)
     if len(gold.sides) != 2 or len(answer.sides) != 2:

@@ -9,7 +9,8 @@ r"""Reading one expression, in LaTeX, plain or numpy notation, as a tree. Nothin
 `\sin 2t` takes factors up to the next sign, slash, bracket or function; `\frac12` takes one digit each, as TeX does, and x^10 takes
 both, as everybody else does. 1\frac{4}{5} and 1 4/5 are mixed numbers. e and i are the constants. f, u and \delta directly
 before a bracket are unknown functions, so are g and h before (x), and so is any letter before a number in brackets: I(0) is I_0, and not 0. Any other
-letter there is a factor. Limits: `LONGEST` tokens, `DEEPEST` levels.
+letter there is a factor. Limits: `LONGEST` tokens, `DEEPEST` brackets in brackets, trees of
+`TALLEST` levels.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from trainer.tasks.trees import LONGEST_NUMBER, Call, Number, Symbol, Tree, Unreadable, number, words
+from trainer.tasks.trees import LONGEST_NUMBER, Call, Number, Symbol, Tree, Unreadable, height, number, words
 
 LONGEST = 600
 DEEPEST = 40
+TALLEST = 120
+"""Levels of a tree: a sum of n terms has n - 1, brackets in brackets one each."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3}(?![\d.]))?)|(?P<command>\\(?:[a-zA-Z]+|.))|(?P<word>[a-zA-Z]+)|(?P<sign>\*\*|.))",
@@ -53,6 +56,8 @@ def parse(text: str) -> Tree:
     tree = parser.expression(0)
     if parser.token:
         raise Unreadable(f"what is {parser.token!r} for?")
+    if height(tree) > TALLEST:
+        raise Unreadable("too many terms")
     return tree
 
 

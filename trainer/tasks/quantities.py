@@ -158,9 +158,11 @@ _RISKY = re.compile(
 def _may_be_asked(gold: str, answer: str, unread: list[str]) -> bool:
     """Whether a worker process is asked about texts not read here: only what has a command unknown here and looks like mathematics.
 
-    Longer than `LONGEST_ASKED`, deeply nested, towers of powers, numbers of 13 digits, factorials or words: not equal.
+    Longer than `LONGEST_ASKED`, unbalanced, deeply nested, towers of powers, numbers of 13 digits, factorials or words: not equal.
     """
     if _UNDONE.search(answer) and not _UNDONE.search(gold):
+        return False
+    if any(text.count(opening) != text.count(closing) for text in unread for opening, closing in ("{}", "()", "[]")):
         return False
     return all("\\" in text for text in unread) and not any(
         len(text) > LONGEST_ASKED or _RISKY.search(text) for text in (gold, answer)

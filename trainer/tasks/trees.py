@@ -67,3 +67,12 @@ def calls(tree: Tree) -> frozenset[str]:
     if not isinstance(tree, Call):
         return frozenset()
     return frozenset({tree.name}).union(*(calls(arg) for arg in tree.args))
+
+
+def height(tree: Tree) -> int:
+    """The levels of a tree, counted without recursion: it may be of any height."""
+    levels, row = 0, [tree]
+    while row:
+        levels += 1
+        row = [arg for one in row if isinstance(one, Call) for arg in one.args]
+    return levels

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
 from trainer.tasks import Grader, answers
+from trainer.tasks.named import benchmarks_folder
 
 BENCHMARKS = {"aime24": 30, "aime25": 30, "amc23": 40, "math500": 500, "minerva": 272, "olympiadbench": 675}
-FOLDER = Path(os.environ.get("MTPRL_BENCHMARKS_DIR") or Path(__file__).parents[3].parent / "shared" / "benchmarks")
+FOLDER = benchmarks_folder(os.environ)
 
 
 def golds(benchmark: str) -> list[str]:
+    if FOLDER is None:
+        pytest.skip("the benchmarks are not here: MTPRL_BENCHMARKS_DIR names their folder")
     path = FOLDER / f"{benchmark}.jsonl"
-    if not path.is_file():
-        pytest.skip(f"there is no {path}: MTPRL_BENCHMARKS_DIR says where the benchmarks are")
     return [json.loads(line)["answer"] for line in path.read_text("utf-8").splitlines()]
 
 
