@@ -1,16 +1,13 @@
-"""A board of the leaderboard as a table, as charts and as sentences. Pure: boards in, markup and figures out."""
+"""A board of the leaderboard as a table and as sentences. Pure: boards in, markup out."""
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from urllib.parse import urlencode
 
-import plotly.graph_objects as go
-
-from backend import charts, palette, words
+from backend import words
 from backend.leaderboard import Board, FieldDifference, Row
 from backend.leaderboard.paper import REGIMES, REPORTED
 from backend.leaderboard.words import p_value, rank
@@ -73,20 +70,6 @@ def reported_table() -> str:
         for one in REPORTED
     ]
     return markup.table(columns, cells, label="Reported by the paper, not measured here")
-
-
-def score_chart(board: Board) -> go.Figure:
-    """avg@k of each row with its interval."""
-    mean = "mean over benchmarks, " if len(board.benchmarks) > 1 else ""
-    return charts.intervals(
-        f"avg@{board.samples}, {mean}with 95 % interval", [_interval(row, row.mean) for row in board.rows]
-    )
-
-
-def difference_chart(board: Board) -> go.Figure | None:
-    """Difference of each row to detach with its interval; None where there is none."""
-    rows = [_interval(row, row.difference.mean) for row in board.rows if row.difference is not None]
-    return charts.intervals("Difference to detach with 95 % interval", rows, difference=True) if rows else None
 
 
 def _columns(board: Board) -> tuple[markup.Column, ...]:
@@ -152,10 +135,3 @@ def _p(row: Row) -> str:
 
 def _bounds(estimate: Estimate) -> str:
     return f"{100 * estimate.low:.1f} … {words.percent(estimate.high)}"
-
-
-def _interval(row: Row, estimate: Estimate) -> charts.Row:
-    name = f"{row.regime} · {row.algorithm}"
-    variant = "<br>".join(textwrap.wrap(row.variant, 30)[:3])
-    label = f'{name}<br><span style="font-size:10px">{variant}</span>' if variant else name
-    return charts.Row(label, estimate.value, estimate.low, estimate.high, palette.regime_colour(row.regime))

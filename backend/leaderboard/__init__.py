@@ -11,7 +11,7 @@ to `detach` trained in the same way, paired by problem (`trainer.evaluation.stat
 | `snapshots` | the boards of one time, for good |
 | `words` | which methods are better here, and how sure that is |
 | `behind` | the problems and answers behind a difference |
-| `export` | CSV and Markdown |
+| `export`, `figures` | CSV and Markdown, and charts |
 | `paper` | what the paper reports, to be shown apart |
 """
 

@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Any
 
 from sqlalchemy import Connection
 
 from backend.leaderboard.board import Board, Difference, Row, RowRun
-from backend.leaderboard.protocol import Entry, flat, key_of, nearest
+from backend.leaderboard.protocol import Entry, flat, key_of, nearest, variant
 from db import reads
 from db.reads import EvaluationRow, RunDetail, Series
 from db.statuses import Kind, Status
@@ -233,13 +232,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _variant(entry: Entry, pools: Sequence[Pool]) -> str:
-    """The settings of the method that differ among the board's rows of this regime and algorithm."""
     siblings = [flat(pool[0].method) for pool in pools if _called(pool[0].run) == _called(entry.run)]
-    own: dict[str, Any] = flat(entry.method)
-    differing = [key for key in own if any(other.get(key) != own[key] for other in siblings)]
-    preset = (entry.run.preset or "").rpartition("/")[2]
-    named = [preset] if preset not in ("", entry.run.regime) else []
-    return " ".join([*named, *(f"{key}={own[key]}" for key in differing)])
+    return variant(entry.run.preset, entry.run.regime, flat(entry.method), siblings)
 
 
 def _called(run: RunDetail) -> tuple[str, str]:

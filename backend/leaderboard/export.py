@@ -105,48 +105,54 @@ def _cell(value: Any) -> Any:
     return repr(value) if isinstance(value, float) else value
 
 
-def _section(board: Board) -> Iterator[str]:
-    yield f"### {board.title}"
-    yield ""
-    yield (
+def facts(board: Board) -> str:
+    """What all rows of a board have in common, in a sentence."""
+    return (
         f"{board.model}, trained on {board.data}, {board.steps} steps of {board.prompts_per_step} × {board.samples_per_prompt}; evaluated "
         f"{board.evaluated} at temperature {board.temperature:g}, top-p {board.top_p:g}, up to {board.max_tokens} tokens. Percent; 95 % intervals."
     )
-    for sentence in [*verdict(board), *filter(None, [board.caveat])]:
+
+
+def head(board: Board) -> list[str]:
+    """The columns of a board's table: two of words, the others of numbers."""
+    each = board.benchmarks if len(board.benchmarks) > 1 else ()
+    return [
+        *("regime", "algorithm", "seeds", *each, f"avg@{board.samples}", "to detach, points", "p (Holm)", "rank"),
+        *(f"pass@{board.samples}", f"maj@{board.samples}", "s / step", "acceptance"),
+    ]
+
+
+def cells(board: Board, row: Row) -> list[str]:
+    """A row of that table; an empty cell: there is no such number."""
+    difference = row.difference
+    several = len(board.benchmarks) > 1
+    return [
+        " ".join(filter(None, [row.regime, row.variant])),
+        row.algorithm,
+        str(len(row.seeds)),
+        *([_share(row.benchmarks[name]) for name in board.benchmarks] if several else []),
+        _share(row.mean),
+        "" if difference is None else _points(difference.mean),
+        "" if difference is None or difference.adjusted_p is None else p_value(difference.adjusted_p),
+        rank(row),
+        "" if row.pass_at_k is None else f"{100 * row.pass_at_k.value:.1f}",
+        "" if row.maj_at_k is None else f"{100 * row.maj_at_k.value:.1f}",
+        "" if math.isnan(row.step_seconds) else f"{row.step_seconds:.3g}",
+        "" if math.isnan(row.acceptance) else f"{row.acceptance:.3f}",
+    ]
+
+
+def _section(board: Board) -> Iterator[str]:
+    yield f"### {board.title}"
+    for sentence in [facts(board), *verdict(board), *filter(None, [board.caveat])]:
         yield ""
         yield sentence
     yield ""
-    several = len(board.benchmarks) > 1
-    head = ["regime", "algorithm", "seeds", *(board.benchmarks if several else ()), f"avg@{board.samples}"]
-    head += [
-        "to detach, points",
-        "p (Holm)",
-        "rank",
-        f"pass@{board.samples}",
-        f"maj@{board.samples}",
-        "s / step",
-        "acceptance",
-    ]
-    yield _line(head)
-    yield _line(["---", "---", *["---:"] * (len(head) - 2)])
+    columns = head(board)
+    yield _line(columns)
+    yield _line(["---", "---", *["---:"] * (len(columns) - 2)])
     for row in board.rows:
-        difference = row.difference
-        yield _line(
-            [
-                " ".join(filter(None, [row.regime, row.variant])),
-                row.algorithm,
-                str(len(row.seeds)),
-                *([_share(row.benchmarks[name]) for name in board.benchmarks] if several else []),
-                _share(row.mean),
-                "" if difference is None else _points(difference.mean),
-                "" if difference is None or difference.adjusted_p is None else p_value(difference.adjusted_p),
-                rank(row),
-                "" if row.pass_at_k is None else f"{100 * row.pass_at_k.value:.1f}",
-                "" if row.maj_at_k is None else f"{100 * row.maj_at_k.value:.1f}",
-                "" if math.isnan(row.step_seconds) else f"{row.step_seconds:.3g}",
-                "" if math.isnan(row.acceptance) else f"{row.acceptance:.3f}",
-            ]
-        )
+        yield _line(cells(board, row))
 
 
 def _line(cells: Sequence[str]) -> str:

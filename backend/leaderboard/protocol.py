@@ -113,6 +113,14 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def variant(preset: str | None, regime: str, own: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]) -> str:
+    """What tells a method from others of its regime and algorithm: its preset, where that says more than the regime, and the settings that differ."""
+    differing = [key for key in own if any(other.get(key) != own[key] for other in siblings)]
+    called = (preset or "").rpartition("/")[2]
+    named = [called] if called not in ("", regime) else []
+    return " ".join([*named, *(f"{key}={own[key]}" for key in differing)])
+
+
 def differences(here: Protocol, there: Protocol) -> tuple[FieldDifference, ...]:
     """Every setting in which two protocols differ, in words; of a benchmark that one of them lacks only that it does."""
     both = here.keys() & there.keys() if here["benchmarks"] != there["benchmarks"] else here.keys() | there.keys()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from backend import words
-from backend.leaderboard import Board, boards_to_json, export, leaderboard, paper, snapshots
+from backend.leaderboard import Board, boards_to_json, export, figures, leaderboard, paper, snapshots
 from backend.leaderboard.words import verdict
 from backend.settings import settings
 from backend.store import writing
@@ -109,8 +109,8 @@ def _draw(board: Board, number: int, titles: dict[str, str], *, live: bool) -> N
     left, right = st.columns(2, gap="small")
     with left.container(border=True, height="stretch"):
         alt = f"{board.title} of each method with its interval"
-        st.plotly_chart(board_markup.score_chart(board), key=f"scores:{number}", config=_NO_BAR, alt=alt)
-    differences = board_markup.difference_chart(board)
+        st.plotly_chart(figures.score_chart(board), key=f"scores:{number}", config=_NO_BAR, alt=alt)
+    differences = figures.difference_chart(board)
     if differences is not None:
         with right.container(border=True, height="stretch"):
             alt = "Difference of each method to detach with its interval"

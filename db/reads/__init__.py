@@ -4,7 +4,7 @@ Every function works in the caller's transaction, opened with `db.engine.reading
 """
 
 from db.reads.activity import RunEvent, WorkerRow, run_events, workers
-from db.reads.alarms import AlarmRow, alarms_on
+from db.reads.alarms import AlarmRow, alarms_on, alarms_raised
 from db.reads.charts import Aligned, Series, aligned, series
 from db.reads.evaluations import (
     EvaluatedItem,
@@ -14,6 +14,7 @@ from db.reads.evaluations import (
     evaluations,
     extracted_answers,
 )
+from db.reads.means import StretchMean, stretch_means
 from db.reads.metrics import Average, ExportRow, Point, export_rows, latest, metric_list, mini_batch_mean
 from db.reads.runs import (
     RECENT_STEPS,
@@ -47,8 +48,10 @@ __all__ = [
     "RunRow",
     "SampleRow",
     "Series",
+    "StretchMean",
     "WorkerRow",
     "alarms_on",
+    "alarms_raised",
     "aligned",
     "completion_steps",
     "completions_at",
@@ -67,5 +70,6 @@ __all__ = [
     "run_events",
     "series",
     "status_counts",
+    "stretch_means",
     "workers",
 ]

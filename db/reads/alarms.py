@@ -1,4 +1,4 @@
-"""The alarms of a run that are on: its history of alarms, read to its end."""
+"""The alarms of a run: those that were raised, and those that are on when its history is read to its end."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class AlarmRow:
-    """An alarm that began and is not over (severity warning), or an error."""
+    """What an alarm said: it begins (severity warning), it is over (info), or it is an error."""
 
     name: str
     severity: str
     message: str
     step: int
-    """The step that raised it."""
+    """The step that said so."""
 
 
-def alarms_on(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[AlarmRow]]:
-    """By run, the alarms that are on now, or were when it ended; the oldest first. Runs without any are left out.
+def alarms_raised(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[AlarmRow]]:
+    """By run, what its alarms have said, the oldest first, with what says that one is over (severity info); the newest of them where
+    there are very many. Runs without any are left out.
 
-    What an attempt said of steps that a later one has trained again is void. A warning that only tells of something once, such as of
-    prompts left out, is no alarm that is on, but for those of what holds for the whole run.
+    What an attempt said of steps that a later one has trained again is void.
     """
     table = tables.run_events
     newest_first = func.row_number().over(partition_by=table.c.run_id, order_by=table.c.id.desc())
@@ -47,7 +47,16 @@ def alarms_on(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[
         else:
             name, _, message = row.message.partition(": ")
             told[row.run_id].append(AlarmRow(name, row.severity, message, row.step))
-    on = {run_id: _on(alarms) for run_id, alarms in told.items()}
+    return {run_id: alarms for run_id, alarms in told.items() if alarms}
+
+
+def alarms_on(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[AlarmRow]]:
+    """By run, the alarms that are on now, or were when it ended; the oldest first. Runs without any are left out.
+
+    A warning that only tells of something once, such as of prompts left out, is no alarm that is on, but for those of what holds for the
+    whole run.
+    """
+    on = {run_id: _on(alarms) for run_id, alarms in alarms_raised(connection, run_ids).items()}
     return {run_id: alarms for run_id, alarms in on.items() if alarms}
 
 

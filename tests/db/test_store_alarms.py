@@ -75,3 +75,16 @@ def test_a_long_history_is_read_from_its_end(store, run, reader):
     flicker = [alarm(step, ("warning", "info")[step % 2], "zero_variance") for step in range(1000)]
     reader.feed(started(), *flicker, alarm(1000, "warning", "zero_variance"))
     assert on(store, run) == {run: [("zero_variance", 1000)]}
+
+
+def test_what_was_raised_is_told_with_its_end_and_is_void_after_a_resume(store, run, reader):
+    reader.feed(
+        started(), alarm(5, "warning", "zero_variance"), alarm(9, "info", "zero_variance"), alarm(30, "error", "nan")
+    )
+    with reading(store) as connection:
+        raised = reads.alarms_raised(connection, [run])
+    assert [(one.name, one.severity, one.step) for one in raised[run]] == [
+        ("zero_variance", "warning", 5),
+        ("zero_variance", "info", 9),
+        ("nan", "error", 30),
+    ]
