@@ -7,9 +7,11 @@ import math
 import plotly.graph_objects as go
 import streamlit as st
 
+from backend import audits as numbers
 from backend import charts, words
+from backend.audits import ANCHOR, Audits
 from dashboard import audit_charts, markup, store
-from dashboard.audit_charts import ANCHOR, PROXIES, Audits
+from dashboard.audit_charts import PROXIES
 from db import reads
 from db.reads import RunDetail
 from trainer.evaluation.rank_correlation import FEWEST_PAIRS, RankCorrelation
@@ -37,18 +39,18 @@ MTP part helps if **s > κ**; plain SGD with small steps gains about s."""
 def draw(run: RunDetail) -> None:
     """Proxies against exact coefficients, predicted against measured change, and everything by step."""
     with store.reading() as connection:
-        names = audit_charts.metrics_of(reads.metric_list(connection, run.id))
+        names = numbers.metrics_of(reads.metric_list(connection, run.id))
         found = reads.aligned(connection, run.id, names, anchor=ANCHOR)
     if not found.steps:
         _explain(run)
         return
-    depths = audit_charts.depths(names)
+    depths = numbers.depths(names)
     depth = (
         st.segmented_control("MTP depth", depths, default=depths[0], required=True, key="audit-depth")
         if len(depths) > 1
         else depths[0]
     )
-    audits = audit_charts.of_depth(found, depth)
+    audits = numbers.of_depth(found, depth)
     shown = words.plural(found.total, "audit")
     if found.total > len(found.steps):
         shown = f"{len(found.steps):,} of {shown}, evenly spread"

@@ -6,8 +6,8 @@ import json
 
 from pages import charts, html, in_store, texts
 
+from backend import audits
 from backend.controls import matched_control
-from dashboard import audit_charts
 from db import reads
 from trainer.config import parse, resolve
 from trainer.presets import presets
@@ -48,7 +48,7 @@ def test_audits_are_drawn_with_their_rank_correlations_and_the_ceiling(full_stor
 
 def audits_of(connection, run_id):
     names = reads.metric_list(connection, run_id)
-    return audit_charts.of_depth(reads.aligned(connection, run_id, names, anchor=audit_charts.ANCHOR), 1)
+    return audits.of_depth(reads.aligned(connection, run_id, names, anchor=audits.ANCHOR), 1)
 
 
 def test_few_audits_give_no_correlation_and_detach_has_no_change_to_predict(full_store, open_page):
