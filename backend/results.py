@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,15 @@ def results(connection: Connection, run_id: int) -> Results:
     found = tuple(_result(connection, row) for row in rows)
     several = len(rows) > 1 and len({row.samples for row in rows}) == 1
     return Results(found, avg_at_k([_outcomes(rows)]) if several else None)
+
+
+def averages(connection: Connection, run_ids: Sequence[int]) -> dict[int, Estimate]:
+    """By run: avg@k over all benchmarks of its last evaluations, as far as they have come; without runs that have different k."""
+    rows: dict[int, list[EvaluationRow]] = defaultdict(list)
+    for row in reads.evaluations(connection, run_ids, last_only=True):
+        if row.items:
+            rows[row.run_id].append(row)
+    return {run: avg_at_k([_outcomes(own)]) for run, own in rows.items() if len({row.samples for row in own}) == 1}
 
 
 def _result(connection: Connection, row: EvaluationRow) -> Result:

@@ -20,7 +20,7 @@ from backend.settings import redis_url, settings, variables
 from db import reads
 from db import runs as writes
 from db.reads import RunDetail, RunRow
-from db.statuses import ENDED, Status
+from db.statuses import ENDED, Kind, Status
 from trainer import preflight
 from trainer.config import Benchmark, EvaluatedModel, EvaluationConfig, RunConfig, parse, resolve
 from trainer.config.continuing import differences
@@ -105,16 +105,16 @@ def stop(run_id: int) -> str:
         StoreError: there is no such run.
     """
     with store.writing() as connection:
-        before = reads.get_run(connection, run_id).status
+        run = reads.get_run(connection, run_id)
+        before = run.status
         after = writes.request_stop(connection, run_id, time.time())
     if before in ENDED:
         return f"run {run_id} has already ended ({before})"
     if after == Status.STOPPED:
         return f"run {run_id} was still queued and is stopped"
+    first = "answer the problems that it has begun" if run.kind == Kind.EVALUATION else "write a checkpoint"
     grace = settings().stop_grace
-    return (
-        f"run {run_id} is stopping: it may write a checkpoint first, and is killed if it has not ended in {grace:g} s"
-    )
+    return f"run {run_id} is stopping: it may {first} first, and is killed if it has not ended in {grace:g} s"
 
 
 def wait_for(

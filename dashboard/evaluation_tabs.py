@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from backend import charts, palette, words
-from backend.results import Result, Results, results
+from backend.results import Result, Results, averages, results
 from dashboard import liveness, markup, store
 from db import reads
 from db.reads import EvaluatedItem, EvaluationRow, RunDetail, RunRow, SampleRow
@@ -23,6 +23,7 @@ def outcome(run: RunDetail) -> None:
     with store.reading() as connection:
         found = results(connection, run.id)
         jobs = reads.list_runs(connection, evaluates=run.id)
+        scores = averages(connection, [job.id for job in jobs])
     if found.by_benchmark:
         _results(run, found)
     elif run.kind == Kind.EVALUATION or not jobs:
@@ -30,7 +31,8 @@ def outcome(run: RunDetail) -> None:
         st.info(_NOTHING + more, icon=":material/hourglass_empty:")
     if jobs:
         st.subheader("Evaluations of its checkpoints", anchor=False)
-        st.html(markup.table(_JOB_COLUMNS, [_job_cells(job) for job in jobs], label="Evaluations of its checkpoints"))
+        cells = [_job_cells(job, scores.get(job.id)) for job in jobs]
+        st.html(markup.table(_JOB_COLUMNS, cells, label="Evaluations of its checkpoints"))
 
 
 def answers(run: RunDetail) -> None:
@@ -178,11 +180,12 @@ _JOB_COLUMNS = (
     markup.Column("After step", number=True),
     markup.Column("Status"),
     markup.Column("Problems"),
-    markup.Column("Created", number=True),
+    markup.Column("Right", number=True),
+    markup.Column("Created", number=True, wide=True),
 )
 
 
-def _job_cells(job: RunRow) -> list[str]:
+def _job_cells(job: RunRow, score: Estimate | None) -> list[str]:
     now = time.time()
     shown = liveness.shown_status(job.status, job.heartbeat_at, now)
     return [
@@ -190,6 +193,9 @@ def _job_cells(job: RunRow) -> list[str]:
         f"{job.evaluates_step:,}" if job.evaluates_step is not None else "–",
         markup.status(shown, note=liveness.note(job.status, job.reason, job.stage, job.heartbeat_at, now)),
         markup.progress(job.step, job.total_steps, palette.regime_colour(job.regime)),
+        "–"
+        if score is None
+        else markup.text(words.percent(score.value), sub=f"{words.percent(score.low)} … {words.percent(score.high)}"),
         words.age(job.created_at, now),
     ]
 

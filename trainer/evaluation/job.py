@@ -101,8 +101,9 @@ def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_st
                     began = time.perf_counter()
                     if world.any(should_stop()) and done < total:
                         return "stopped"
-    averages = [average(list(asked.outcomes.values())) for asked in benchmarks]
-    sink.emit("metrics", step=total, values={metric("mean", config.samples): sum(averages) / len(averages)})
+    if len(benchmarks) > 1:
+        averages = [average(list(asked.outcomes.values())) for asked in benchmarks]
+        sink.emit("metrics", step=total, values={metric("mean", config.samples): sum(averages) / len(averages)})
     world.from_main(lambda: _check_written(folder / EVENTS_FILE, benchmarks))
     return "finished"
 
