@@ -35,7 +35,8 @@ class Report:
     def line(self) -> str:
         """The benchmarks that are in the training data, in one sentence; "" where none is."""
         parts = [_in_words(overlap) for overlap in self.overlaps if overlap.matches]
-        return f"the training data holds problems to evaluate on: {'; '.join(parts)}" if parts else ""
+        how = "holds" if any(overlap.exact for overlap in self.overlaps) else "comes near"
+        return f"the training data {how} problems to evaluate on: {'; '.join(parts)}" if parts else ""
 
     def plain(self) -> dict[str, Any]:
         """As `--json` prints it."""

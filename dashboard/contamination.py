@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from html import escape
 
 import streamlit as st
 
@@ -106,9 +107,7 @@ def _pair(match: Match) -> str:
     problem = f'<div class="m-box">{markup.verbatim(match.problem.problem)}</div>'
     if match.exact:
         return markup.text(match.problem.id, sub=f"the same as {training}") + problem
-    other = f'<div class="m-box">{markup.verbatim(match.training.problem)}</div>'
-    return (
-        markup.text(match.problem.id, sub=f"near ({match.score:.2f}) to {training}, which is the second")
-        + problem
-        + other
+    other = (
+        f'<div class="m-sub">{escape(training)}</div><div class="m-box">{markup.verbatim(match.training.problem)}</div>'
     )
+    return markup.text(match.problem.id, sub=f"near, {match.score:.2f}") + problem + other

@@ -61,6 +61,13 @@ def test_a_report_of_the_runs_own_benchmarks_and_those_at_hand(training):
     assert "own own-0: training problem train-1, line 2 (word for word)" in contamination_pairs(found)
 
 
+def test_near_problems_alone_are_said_to_be_near(training, tmp_path):
+    write(tmp_path / "own.jsonl", ["8+9="])
+    assert (
+        report(training).line == "the training data comes near problems to evaluate on: 1 of the 2 of amc23 (1 nearly)"
+    )
+
+
 def test_another_suite_in_the_place_of_the_six(training, tmp_path):
     write(tmp_path / "mine.jsonl", ["5+6="])
     found = report(training, str(tmp_path / "mine.jsonl"))
