@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import string
+from random import Random
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from trainer.errors import DataError
@@ -32,6 +33,23 @@ def tokenizer(template: str | None) -> PreTrainedTokenizerFast:
     made.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
     result = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", eos_token="</s>", unk_token="<unk>")
     result.chat_template = template
+    return result
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes with merges, as most published models have them: any text, and what is decoded is what was encoded."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<bos>", "</s>", "<s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(["Let $x$ be the sum of all the numbers.", "user assistant system"] * 9, trainer)
+    made.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
+    result = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", eos_token="</s>")
+    result.chat_template = WITH_BOS
     return result
 
 
@@ -65,6 +83,17 @@ def test_the_beginning_of_sequence_stands_there_once(system):
 @pytest.mark.parametrize("prompt", ["{{ 7*7 }}", "{% if x %}", "a\n\n b ", "{problem}", "\\frac{1}{2} $x$"])
 def test_a_problem_is_never_read_as_a_template(prompt):
     assert read(item(prompt), CHATML) == f"<s>user\n{prompt}</s><s>assistant\n"
+
+
+def test_any_problem_comes_through_the_template_as_it_is_in_plain_and_in_a_chat():
+    of, random = byte_tokenizer(), Random(0)
+    letters = string.printable + "{%}<|>äßé²√≤数学🙂\u200b\u2212"
+    for _ in range(100):
+        problem, system = ("".join(random.choices(letters, k=random.randint(1, 60))) for _ in range(2))
+        asked = [item(problem, chat=False), item(problem), item(problem, system=system)]
+        texts = [of.decode(prompt.tokens) for prompt in tokenize(asked, of, 1000, "data").kept]
+        user = f"<s>user\n{problem}</s><s>assistant\n"
+        assert texts == [f"<bos>{problem}", f"<bos>{user}", f"<bos><s>system\n{system}</s>{user}"]
 
 
 def test_the_limit_counts_the_whole_chat():
