@@ -9,15 +9,17 @@ import streamlit as st
 
 from backend import palette, words
 from backend.leaderboard import Board, Row, behind
-from backend.leaderboard.behind import Answered, Change, Share
-from dashboard import markup, store
+from backend.leaderboard.behind import Change, Share
+from dashboard import markup, navigation, store
+from db.reads import SampleRow
 
 _MOST = 100
+_NOT_KEPT = "The texts of this evaluation were not kept; only what was right is known. `mtprl evaluate` keeps them."
 
 
 def draw(boards: Sequence[Board]) -> None:
     """Draw the problems on which two rows differ, and one of them with all that was answered."""
-    st.html(markup.link("← Leaderboard", "leaderboard"))
+    st.page_link(navigation.leaderboard(), label="Leaderboard", icon=":material/arrow_back:")
     board = next((board for board in boards if board.key == st.query_params["board"]), None)
     if board is None or len(board.rows) < 2:
         st.warning(
@@ -67,7 +69,7 @@ def _list(board: Board, here: Row, there: Row, benchmark: str, changes: Sequence
     better, worse = sum(change.by > 0 for change in changes), sum(change.by < 0 for change in changes)
     st.markdown(
         f"On **{better:,}** of {words.plural(len(changes), 'problem')} {words.literal(here.name)} was right more often, on **{worse:,}** "
-        f"{words.literal(there.name)}, on {len(changes) - better - worse:,} both were equally often."
+        f"{words.literal(there.name)}, on {len(changes) - better - worse:,} both were equally often.{_difference(here, there, benchmark)}"
     )
     columns = (
         markup.Column("Problem"),
@@ -90,40 +92,51 @@ def _list(board: Board, here: Row, there: Row, benchmark: str, changes: Sequence
         st.caption(f"The {_MOST} problems that changed most, of {len(changes):,}.")
 
 
+def _difference(here: Row, there: Row, benchmark: str) -> str:
+    """A sentence with the difference and its interval, where the board has it."""
+    if here.difference is None or here.difference.to != there.key:
+        return ""
+    found = here.difference.benchmarks[benchmark]
+    bounds = f"{words.points(found.low)} … {words.points(found.high)}"
+    return f" In all **{words.literal(words.points(found.value))} points**, {words.literal(bounds)} with 95 % for {found.scope}."
+
+
 def _share(share: Share, regime: str) -> str:
     return markup.fraction(share.right, share.of, palette.regime_colour(regime))
 
 
 def _problem(here: Row, there: Row, benchmark: str, change: Change) -> None:
-    with store.reading() as connection:
-        sides = [(row, behind.answers(connection, row, benchmark, change.item_id)) for row in (here, there)]
-    item = next((one.item for _, found in sides for one in found if one.item is not None), None)
     with st.container(border=True):
         st.markdown(f"**Problem {words.literal(change.item_id)}** of {words.literal(benchmark)}")
-        if item is None:
-            st.info(
-                "The texts of these evaluations were not kept; only what was right is known. `mtprl evaluate` keeps them.",
-                icon=":material/visibility_off:",
-            )
-            return
-        st.html(f'<div class="m-box">{markup.verbatim(item.problem)}</div>')
-        st.html(f'<div class="m-sub">Right answer</div><b>{markup.text(item.answer)}</b>')
-        for column, (row, found), share in zip(st.columns(2), sides, (change.here, change.there), strict=True):
+        place = st.container()
+        told = False
+        for column, row, share in zip(st.columns(2), (here, there), (change.here, change.there), strict=True):
             with column:
                 st.html(
                     markup.regime(row.regime) + markup.text("", sub=f"{share.right} of {share.of} right · {row.name}")
                 )
-                for one in found:
-                    _answered(one)
+                runs = sorted(row.runs, key=lambda run: run.seed)
+                run = st.selectbox(
+                    "Training",
+                    runs,
+                    format_func=lambda run: f"seed {run.seed}, run {run.run_id}",
+                    key=f"training:{row.key}",
+                    disabled=len(runs) == 1,
+                )
+                with store.reading() as connection:
+                    item = behind.answers(connection, run, benchmark, change.item_id)
+                if item is None:
+                    st.info(_NOT_KEPT, icon=":material/visibility_off:")
+                    continue
+                if not told:
+                    told = True
+                    place.html(f'<div class="m-box">{markup.verbatim(item.problem)}</div>')
+                    place.html(f'<div class="m-sub">Right answer</div><b>{markup.text(item.answer)}</b>')
+                for sample in item.samples:
+                    st.html(_sample(sample))
 
 
-def _answered(one: Answered) -> None:
-    if one.item is None:
-        st.caption(f"seed {one.seed}, run {one.run_id}: texts not kept")
-        return
-    right = sum(sample.correct for sample in one.item.samples)
-    with st.expander(f"Seed {one.seed}, run {one.run_id}: {right} of {len(one.item.samples)} right", expanded=True):
-        for sample in one.item.samples:
-            cut = ", cut at the longest response" if sample.truncated else ""
-            why = f"{sample.reason} · {words.plural(sample.tokens, 'token')}{cut}"
-            st.html(f'<div class="m-box">{markup.grade(sample.correct, why)}{markup.verbatim(sample.completion)}</div>')
+def _sample(sample: SampleRow) -> str:
+    cut = ", cut at the longest response" if sample.truncated else ""
+    why = f"{sample.reason} · {words.plural(sample.tokens, 'token')}{cut}"
+    return f'<div class="m-box">{markup.grade(sample.correct, why)}{markup.verbatim(sample.completion)}</div>'

@@ -125,7 +125,7 @@ def progress(step: int, total: int, colour: str) -> str:
 def fraction(part: int, whole: int, colour: str) -> str:
     """'3 of 16' over a bar."""
     share = 100 * part / whole
-    return f'<span>{part:,} of {whole:,}</span><div class="m-bar"><i style="--m:{colour};width:{share:.1f}%"></i></div>'
+    return f'<span>{part:,} of {whole:,}</span><div class="m-bar" style="width:9rem"><i style="--m:{colour};width:{share:.1f}%"></i></div>'
 
 
 def verbatim(value: str) -> str:

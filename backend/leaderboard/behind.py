@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from backend.leaderboard.board import Row
+from backend.leaderboard.board import Row, RowRun
 from db import reads
 from db.reads import EvaluatedItem
 
@@ -40,16 +40,6 @@ class Change:
         return self.here.value - self.there.value
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What one run of a row answered to a problem."""
-
-    run_id: int
-    seed: int
-    item: EvaluatedItem | None
-    """None where the texts were not kept."""
-
-
 def changes(connection: Connection, here: Row, there: Row, benchmark: str) -> list[Change]:
     """The problems of a benchmark, that with the largest change first; of equal ones in the order of their ids."""
     own, other = (_shares(connection, row, benchmark) for row in (here, there))
@@ -57,12 +47,9 @@ def changes(connection: Connection, here: Row, there: Row, benchmark: str) -> li
     return sorted(found, key=lambda change: -abs(change.by))
 
 
-def answers(connection: Connection, row: Row, benchmark: str, item_id: str) -> list[Answered]:
-    """What each run of the row answered to one problem."""
-    return [
-        Answered(run.run_id, run.seed, reads.evaluated_item(connection, run.evaluations[benchmark], item_id))
-        for run in row.runs
-    ]
+def answers(connection: Connection, run: RowRun, benchmark: str, item_id: str) -> EvaluatedItem | None:
+    """What one run of a row answered to a problem; None where the texts were not kept."""
+    return reads.evaluated_item(connection, run.evaluations[benchmark], item_id)
 
 
 def _shares(connection: Connection, row: Row, benchmark: str) -> Mapping[str, Share]:

@@ -161,7 +161,7 @@ def _list_snapshots() -> None:
 
 
 def _snapshot(token: str) -> None:
-    st.html(markup.link("← Leaderboard of now", "leaderboard"))
+    st.page_link(navigation.leaderboard(), label="Leaderboard of now", icon=":material/arrow_back:")
     with store.reading() as connection:
         frozen = snapshots.thaw(connection, token)
     left, right = st.columns([5, 1], vertical_alignment="bottom")

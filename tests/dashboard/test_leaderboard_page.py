@@ -59,7 +59,7 @@ def test_a_difference_leads_to_the_problems_behind_it_in_the_order_of_their_chan
         "problem"
     ][0]
     app = open_page("leaderboard", **query, problem=problem)
-    assert "The texts of these evaluations were not kept" in texts(app)
+    assert "The texts of this evaluation were not kept" in texts(app)
 
 
 def test_a_board_that_is_gone_is_said_to_be_in_words(full_store, open_page):
