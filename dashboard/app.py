@@ -19,7 +19,14 @@ if st.get_option("server.address") not in (LOCAL_ADDRESS, "localhost"):
 st.logo(ASSETS / "logo.svg", size="large")
 st.html(markup.STYLE)
 page = st.navigation(
-    [navigation.runs(), navigation.new_run(), navigation.compare(), navigation.leaderboard(), navigation.run()],
+    [
+        navigation.runs(),
+        navigation.new_run(),
+        navigation.compare(),
+        navigation.leaderboard(),
+        navigation.run(),
+        navigation.changes(),
+    ],
     position="top",
 )
 page.run()

@@ -18,10 +18,10 @@ Address = Callable[[Row, str], str | None]
 """From a row and a benchmark to the page that shows what changed; None where there is none."""
 
 
-def changes_address(board: Board, row: Row, benchmark: str, **more: str) -> str:
+def changes_address(board: Board, row: Row, benchmark: str) -> str:
     """The page of what changed between a row and detach."""
     against = row.difference.to if row.difference else ""
-    return f"leaderboard?{urlencode({'board': board.key, 'row': row.key, 'against': against, 'benchmark': benchmark, **more})}"
+    return f"changes?{urlencode({'board': board.key, 'row': row.key, 'against': against, 'benchmark': benchmark})}"
 
 
 def facts(board: Board) -> str:

@@ -46,3 +46,14 @@ def leaderboard() -> StreamlitPage:
     return st.Page(
         _PAGES / "leaderboard.py", title="Leaderboard", icon=":material/leaderboard:", url_path="leaderboard"
     )
+
+
+def changes() -> StreamlitPage:
+    """What stands behind a difference of the leaderboard, where a link leads to it."""
+    return st.Page(
+        _PAGES / "changes.py",
+        title="What changed",
+        icon=":material/difference:",
+        url_path="changes",
+        visibility="hidden",
+    )

@@ -1,4 +1,4 @@
-"""Leaderboard: which regime is better here, and how sure is that? Boards of now, of one time, and what stands behind a difference."""
+"""Leaderboard: which regime is better here, and how sure is that? Boards of now and, at `/leaderboard?snapshot=TOKEN`, of one time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from backend import words
-from backend.leaderboard import Board, boards_to_json, export, figures, leaderboard, paper, snapshots
+from backend.leaderboard import Board, boards_to_json, export, figures, paper, snapshots
 from backend.leaderboard.words import verdict
-from backend.settings import settings
 from backend.store import writing
-from dashboard import board_markup, changes_page, markup, navigation, store
+from dashboard import board_markup, markup, navigation, store
+from dashboard.live_boards import live_boards
 from db import reads
+from db.snapshots import LONGEST_TITLE, Snapshot
 from trainer.errors import StoreError
 
 _ALL = "All experiments"
@@ -26,8 +27,6 @@ def main() -> None:
     st.title("Leaderboard")
     if "snapshot" in st.query_params:
         _snapshot(st.query_params["snapshot"])
-    elif "board" in st.query_params:
-        changes_page.draw(_live(None))
     else:
         _now()
 
@@ -40,20 +39,24 @@ def _now() -> None:
     if len(experiments) > 1:
         experiment = left.selectbox("Experiment", [_ALL, *experiments], key="experiment", bind="query-params")
     chosen = None if experiment == _ALL else experiment
-    boards = _live(chosen)
+    boards = live_boards(chosen)
     with tools[0]:
         _export(boards, "leaderboard")
     with tools[1]:
-        _freeze(boards, chosen)
+        kept = _freeze(boards, chosen)
     with tools[2]:
         _list_snapshots()
+    if kept is not None:
+        with st.container(border=True):
+            st.html(f"Frozen: {markup.link(kept.title, f'leaderboard?snapshot={kept.token}')}")
+            st.code(f"leaderboard?snapshot={kept.token}", language=None)
     _follow(chosen)
     _reported(boards)
 
 
 @st.fragment(run_every=_TICK)
 def _follow(experiment: str | None) -> None:
-    boards = _live(experiment)
+    boards = live_boards(experiment)
     if not boards:
         with st.container(border=True):
             st.markdown(
@@ -67,20 +70,6 @@ def _follow(experiment: str | None) -> None:
         "Intervals are 95 %; differences are paired by problem and to detach trained in the same way; p deals the trainings out anew and is corrected for all "
         "comparisons of its board; ranks hold together with 95 %."
     )
-
-
-def _live(experiment: str | None) -> list[Board]:
-    """The boards of now; made anew only when a run has finished since."""
-    with store.reading() as connection:
-        mark = reads.finished_mark(connection)
-    return _made(settings().database_url, experiment, mark)
-
-
-@st.cache_data(show_spinner=False, max_entries=8)
-def _made(address: str, experiment: str | None, mark: tuple[int, float]) -> list[Board]:
-    """The address of the store and the mark of what has finished are what tells one answer from another."""
-    with store.reading() as connection:
-        return leaderboard(connection, experiment)
 
 
 def _draw_all(boards: Sequence[Board], *, live: bool) -> None:
@@ -134,19 +123,22 @@ def _export(boards: Sequence[Board], name: str) -> None:
             st.download_button(title, text, f"{name}.{suffix}", key=f"export:{suffix}", on_click="ignore")
 
 
-def _freeze(boards: Sequence[Board], experiment: str | None) -> None:
-    with st.popover("Freeze", icon=":material/ac_unit:", disabled=not boards, width="stretch"):
+def _freeze(boards: Sequence[Board], experiment: str | None) -> Snapshot | None:
+    """The snapshot that was just made."""
+    with (
+        st.popover("Freeze", icon=":material/ac_unit:", disabled=not boards, width="stretch"),
+        st.form("freeze", border=False),
+    ):
         st.caption("Keeps these boards as they are now, at an address that no later run changes.")
-        title = st.text_input("Title", max_chars=200, key="freeze:title")
-        if st.button("Freeze a snapshot", type="primary", disabled=not title.strip()):
-            try:
-                with writing() as connection:
-                    kept = snapshots.freeze(connection, title, boards, experiment)
-            except StoreError as error:
-                st.error(str(error), icon=":material/error:")
-            else:
-                st.html(markup.link(f"Open {kept.title}", f"leaderboard?snapshot={kept.token}"))
-                st.code(f"leaderboard?snapshot={kept.token}", language=None)
+        title = st.text_input("Title", max_chars=LONGEST_TITLE, key="freeze:title")
+        if not st.form_submit_button("Freeze a snapshot", type="primary"):
+            return None
+        try:
+            with writing() as connection:
+                return snapshots.freeze(connection, title, boards, experiment)
+        except StoreError as error:
+            st.error(str(error), icon=":material/error:")
+            return None
 
 
 def _list_snapshots() -> None:
@@ -161,7 +153,8 @@ def _list_snapshots() -> None:
 
 
 def _snapshot(token: str) -> None:
-    st.page_link(navigation.leaderboard(), label="Leaderboard of now", icon=":material/arrow_back:")
+    # Not a link of Streamlit's own, which would keep the page's address, and come back to it, because it is the same page.
+    st.html(markup.link("← Leaderboard of now", "leaderboard"))
     with store.reading() as connection:
         frozen = snapshots.thaw(connection, token)
     left, right = st.columns([5, 1], vertical_alignment="bottom")
@@ -173,7 +166,7 @@ def _snapshot(token: str) -> None:
         f"Frozen on {_date(frozen.snapshot.created_at)}, {words.literal(scope)}. No later run changes this page.",
         icon=":material/ac_unit:",
     )
-    if snapshots.moved_on(frozen, _live(frozen.experiment)):
+    if snapshots.moved_on(frozen, live_boards(frozen.experiment)):
         st.caption("The leaderboard of now says something else: runs or evaluations have finished or gone since.")
     _draw_all(frozen.boards, live=False)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db import claims, ingest, runs, workers
-from db.statuses import Status
+from db import claims, ingest, reads, runs, workers
+from db.statuses import Kind, Status
 from trainer.alarms import Watch
 from trainer.config import RunConfig, dump, parse, resolve
 from trainer.events import MemorySink
@@ -288,3 +288,63 @@ def _complete(sink: MemorySink, step: int, accuracy: float, rng: random.Random) 
                 }
             )
     sink.emit("completions", step=step, items=items)
+
+
+def add_evaluation(connection: Connection, subject: int, chances: dict[str, list[float]], *, now: float) -> int:
+    """Add a finished job that evaluated a finished run, with all texts: per benchmark the chance of each problem."""
+    run, rng = reads.get_run(connection, subject), random.Random(subject)
+    benchmarks = [{"name": name, "data": {"kind": "jsonl", "path": f"{name}.jsonl"}} for name in chances]
+    job = runs.create_run(
+        connection,
+        experiment=run.experiment,
+        name=f"evaluation-of-{subject}",
+        config={"kind": "evaluation", "model": {"path": "checkpoint"}, "benchmarks": benchmarks},
+        regime=run.regime,
+        algorithm=run.algorithm,
+        seed=run.seed,
+        total_steps=sum(map(len, chances.values())),
+        preset=run.preset,
+        folder=run.folder,
+        now=now,
+        kind=Kind.EVALUATION,
+        evaluates=subject,
+        evaluates_step=run.total_steps,
+    )
+    assert claims.claim_next(connection, host=HOST, devices=[f"cpu:{job}"], now=now) is not None
+    sink = MemorySink()
+    for name, each in chances.items():
+        sink.emit(
+            "evaluation",
+            step=0,
+            benchmark=name,
+            samples=4,
+            temperature=1.0,
+            top_p=0.7,
+            max_tokens=512,
+            revision="0123456789ab",
+            grader="1",
+            items=[_answered(number, [rng.random() < chance for _ in range(4)]) for number, chance in enumerate(each)],
+        )
+    ingest.ingest(connection, job, sink.events, attempt=1, start=0, offset=1, torn_lines=0)
+    claims.finish(connection, run_id=job, attempt=1, status=Status.FINISHED, reason="", exit_code=0, now=now)
+    return job
+
+
+def _answered(number: int, right: list[bool]) -> dict[str, Any]:
+    samples = [
+        {
+            "completion": f"Twice {number} is \\boxed{{{2 * number + (not correct)}}}",
+            "tokens": 9,
+            "truncated": False,
+            "extracted": str(2 * number + (not correct)),
+            "reason": "equal to the right answer" if correct else f"{2 * number + 1} is not {2 * number}",
+        }
+        for correct in right
+    ]
+    return {
+        "id": f"p{number}",
+        "outcomes": [int(correct) for correct in right],
+        "problem": f"What is <b>twice</b> {number}?",
+        "answer": str(2 * number),
+        "samples": samples,
+    }

@@ -47,9 +47,9 @@ def test_three_seeds_a_side_are_ranked_and_judged(empty_store, open_page):
 
 
 def test_a_difference_leads_to_the_problems_behind_it_in_the_order_of_their_change(full_store, open_page):
-    address = re.findall(r'href="leaderboard\?([^"]*row=[^"]*)"', html(open_page("leaderboard")))[0]
+    address = re.findall(r'href="changes\?([^"]*row=[^"]*)"', html(open_page("leaderboard")))[0]
     query = {key: values[0] for key, values in parse_qs(address.replace("&amp;", "&")).items()}
-    app = open_page("leaderboard", **query)
+    app = open_page("changes", **query)
     assert not app.exception
     [table] = tables(app, "Problems by how much they changed")
     changes = [float(text.replace("−", "-")) for text in re.findall(r">([+−]\d+\.\d)<", table)]
@@ -58,12 +58,12 @@ def test_a_difference_leads_to_the_problems_behind_it_in_the_order_of_their_chan
     problem = parse_qs(urlsplit(re.findall(r'href="([^"]*problem=[^"]*)"', table)[0].replace("&amp;", "&")).query)[
         "problem"
     ][0]
-    app = open_page("leaderboard", **query, problem=problem)
+    app = open_page("changes", **query, problem=problem)
     assert "The texts of this evaluation were not kept" in texts(app)
 
 
 def test_a_board_that_is_gone_is_said_to_be_in_words(full_store, open_page):
-    app = open_page("leaderboard", board="00000000", row="x")
+    app = open_page("changes", board="00000000", row="x")
     assert not app.exception
     assert "This board is not there any more" in texts(app)
 
@@ -71,7 +71,7 @@ def test_a_board_that_is_gone_is_said_to_be_in_words(full_store, open_page):
 def test_a_snapshot_is_frozen_from_the_page_and_a_later_run_changes_it_in_nothing(empty_store, open_page):
     add(empty_store, ("detach", 0), ("occ-calibrated", 0))
     app = open_page("leaderboard")
-    app.text_input(key="freeze:title").input("Before the fix").run()
+    app.text_input(key="freeze:title").input("Before the fix")
     [button] = [button for button in app.button if button.label == "Freeze a snapshot"]
     button.click().run()
     [kept] = in_store(snapshots.listed)

@@ -1,4 +1,4 @@
-"""What stands behind a difference, at `/leaderboard?board=...&row=...&against=...&benchmark=...&problem=...`."""
+"""What stands behind a difference, at `/changes?board=...&row=...&against=...&benchmark=...&problem=...`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from backend import palette, words
 from backend.leaderboard import Board, Row, behind
 from backend.leaderboard.behind import Change, Share
 from dashboard import markup, navigation, store
+from dashboard.live_boards import live_boards
 from db.reads import SampleRow
 
 _MOST = 100
 _NOT_KEPT = "The texts of this evaluation were not kept; only what was right is known. `mtprl evaluate` keeps them."
 
 
-def draw(boards: Sequence[Board]) -> None:
+def main() -> None:
     """Draw the problems on which two rows differ, and one of them with all that was answered."""
+    st.title("What changed")
     st.page_link(navigation.leaderboard(), label="Leaderboard", icon=":material/arrow_back:")
-    board = next((board for board in boards if board.key == st.query_params["board"]), None)
+    board = next((board for board in live_boards(None) if board.key == st.query_params.get("board")), None)
     if board is None or len(board.rows) < 2:
         st.warning(
             "This board is not there any more, or has one row only: later runs or evaluations took its place.",
             icon=":material/search_off:",
         )
         return
-    st.subheader(f"What changed · {board.title}", anchor=False)
+    st.subheader(board.title, anchor=False)
     here, there, benchmark = _choices(board)
     if here.key == there.key:
         st.info("Choose two different rows.", icon=":material/compare_arrows:")
@@ -80,7 +82,7 @@ def _list(board: Board, here: Row, there: Row, benchmark: str, changes: Sequence
     query = {"board": board.key, "row": here.key, "against": there.key, "benchmark": benchmark}
     rows = [
         [
-            markup.link(change.item_id, f"leaderboard?{urlencode({**query, 'problem': change.item_id})}"),
+            markup.link(change.item_id, f"changes?{urlencode({**query, 'problem': change.item_id})}"),
             _share(change.here, here.regime),
             _share(change.there, there.regime),
             words.points(change.by),
@@ -140,3 +142,6 @@ def _sample(sample: SampleRow) -> str:
     cut = ", cut at the longest response" if sample.truncated else ""
     why = f"{sample.reason} · {words.plural(sample.tokens, 'token')}{cut}"
     return f'<div class="m-box">{markup.grade(sample.correct, why)}{markup.verbatim(sample.completion)}</div>'
+
+
+main()
