@@ -126,6 +126,14 @@ def test_the_verdict_names_what_is_better_and_what_few_seeds_cannot_show(filled:
     assert "for ce speak of these checkpoints" in board.caveat
 
 
+def test_a_difference_whose_interval_holds_0_is_not_told_apart(finished: Make) -> None:
+    for seed in range(3):
+        finished("detach", HALF, seed=seed)
+        finished("occ", HALF | {"a": [1, 1] if seed else [0, 0]}, seed=seed, update={"mini_batches": 4})
+    said = words.verdict(boards()[0])
+    assert said[0].startswith("Not told apart from detach: occ dapo (+4.2 points, −")
+
+
 def test_one_seed_a_side_has_no_verdict(finished: Make) -> None:
     finished("detach", HALF)
     finished("occ", MOST)
