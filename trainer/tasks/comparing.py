@@ -48,6 +48,8 @@ def _equal(gold: Shape, answer: Shape, ask: Ask) -> bool | None:
         case Single(), Single():
             return ask(answer.text, gold.text)
         case Many(), Many():
+            if not _may_be_named(_names(gold.items), _names(answer.items)):
+                return False
             return _same_members(_bare(gold.items), _bare(answer.items), ask)
         case Many((only,), True), Single():
             return _equal(only, answer, ask)
@@ -170,8 +172,19 @@ def _named(shape: Shape) -> tuple[str, str] | None:
 
 def _bare(items: Sequence[Shape]) -> Sequence[Shape]:
     """The members of a list without their names, where these tell nothing apart."""
-    names = {named[0] for named in map(_named, items) if named}
-    return items if len(names) > 1 else _values(items)
+    return items if len(_names(items)) > 1 else _values(items)
+
+
+def _names(items: Sequence[Shape]) -> set[str]:
+    return {tight(named[0]) for named in map(_named, items) if named}
+
+
+def _may_be_named(gold: set[str], answer: set[str]) -> bool:
+    """Whether members named so may stand for members with the gold answer's one name."""
+    if len(gold) != 1 or not answer:
+        return True
+    wanted, given = next(iter(gold)), next(iter(answer))
+    return len(answer) == 1 and _renamed((given, ""), (wanted, "")) is not None
 
 
 def _values(items: Sequence[Shape]) -> list[Shape]:
@@ -204,7 +217,7 @@ def _stated(answer: Relation) -> list[Shape]:
 
 
 def _rounds_to(text: str, rounded: str) -> bool:
-    """Whether a number is within one unit of the last digit of a decimal."""
+    """Whether a number rounds to another, as written."""
     tree, other = quantities.read(text).tree, quantities.read(rounded).tree
     if tree is None or other is None or symbols(tree) or symbols(other):
         return False
@@ -212,7 +225,7 @@ def _rounds_to(text: str, rounded: str) -> bool:
         near, target = values.real(values.value(tree)), values.real(values.value(other))
     except values.Undefined:
         return False
-    return near is not None and target is not None and abs(near - target) <= (quantities.written_unit(other) or 1)
+    return near is not None and target is not None and abs(near - target) <= (quantities.written_unit(other) or 1) / 2
 
 
 def _same_relation(gold: Relation, answer: Relation, ask: Ask) -> bool | None:

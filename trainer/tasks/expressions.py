@@ -125,8 +125,8 @@ class _Parser:
         if self.kind == "number":
             if whole and self.at + 2 < len(self.tokens) and self.tokens[self.at + 1][1] == "/":
                 return self.mixed(left, Call("/", (number(self.take()), (self.take(), self.atom(depth))[1])))
-            if self.tokens[self.at - 1][0] == "number":
-                raise Unreadable("a number follows a number")
+            if self.tokens[self.at - 1][0] == "number" or self.tokens[self.at + 1 : self.at + 2] != [("sign", "^")]:
+                raise Unreadable("a number stands behind a factor: only powers do, as in n 2^n")
         is_fraction = self.token == "\\frac"
         right = self.power(depth)
         if whole and is_fraction:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from trainer.errors import TrainingError
 from trainer.launch.child import python_path
@@ -25,7 +25,7 @@ from trainer.tasks import answers
 from trainer.tasks.items import Item, Scorer
 from trainer.tasks.symbolic import MathScorer
 
-GRADER_VERSION = "3"
+GRADER_VERSION = "4"
 """Changes whenever a verdict may change, so that accuracies are compared only where the same grader gave them."""
 
 LONGEST_FORMULA = 1_000
@@ -65,7 +65,7 @@ class Grader:
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
 
-    def __enter__(self) -> Grader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

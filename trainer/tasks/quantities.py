@@ -4,8 +4,10 @@ r"""Comparing single answers: numbers, with their units, and expressions.
 * A gold answer with a point or an exponent (1.6, 3e8, 4 \times 10^{33}) was rounded: right is a number that rounds to its digits (halves
   away from zero) and is at most 5 % away. A closed form such as 2\sqrt{5} claims to be exact, and is not rounded.
 * A decimal is right for a fraction, root or other constant only with `DIGITS` digits or more, all of them right; never for an integer.
-* Where the gold answer is a plain number, a sum, product, factorial or binomial of plain numbers is no answer, nor is a quotient where it is
-  an integer: copying `357+864` from the question would be right. A \sum, \prod, \int or \lim is none where the gold answer has none.
+* Arithmetic left undone is no answer, or copying `357+864`, `2^{10}` or `\sin 60^\circ` from the question would be right. Where the gold answer is an
+  integer, only a number as one writes it is an answer, scientific notation and 10^n included; where it is another plain number, quotients and
+  powers are, too; where it is another constant, no sum or product of rational numbers, no combined complex numbers and no function is
+  that the gold answer has none of. A \sum, \prod, \int or \lim is none where the gold answer has none. With variables only the value counts.
 * A unit may be left out, or added where the gold answer has none; a different one is wrong. 8% is 8 or 0.08; 50% is right for 1/2, and for 50.
   The base of 204_5 counts as a unit. Degrees are equal to the radians with \pi that they are worth.
 * Expressions are equal where their values are (`trainer.tasks.values`).
@@ -18,8 +20,9 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from trainer.tasks import expressions, values
+from trainer.tasks.expressions import FUNCTIONS, GREEK
 from trainer.tasks.notation import tight
-from trainer.tasks.trees import Call, Number, Tree, Unreadable, calls, symbols
+from trainer.tasks.trees import Call, Number, Tree, Unreadable, calls, symbols, words
 from trainer.tasks.units import split_unit
 
 DIGITS = 6
@@ -108,15 +111,41 @@ def written_unit(tree: Tree | None) -> Fraction | None:
 
 
 def unevaluated(tree: Tree, whole: bool) -> bool:
-    """Whether a tree leaves arithmetic with plain numbers undone; `whole`: a quotient counts as undone, too."""
+    """Whether a tree is more than a number as one writes it; `whole`: for an integer a quotient or power is too much, except 10^n."""
     if not isinstance(tree, Call) or _is_scientific(tree):
         return False
-    if tree.name in ("factorial", "binom"):
+    match tree:
+        case Call("^", (Number(base), exponent)) if base == 10 and _is_literal(exponent):
+            return False
+    written = ("neg", "mixed") if whole else ("neg", "mixed", "/", "^")
+    return tree.name not in written or (tree.name != "mixed" and any(unevaluated(arg, whole) for arg in tree.args))
+
+
+_FAMILIES = (
+    {"sin", "cos", "tan", "cot", "sec", "csc", "degrees"},
+    {"arcsin", "arccos", "arctan"},
+    {"sinh", "cosh", "tanh"},
+    {"log", "lg"},
+    {"floor", "ceil", "abs", "factorial", "binom"},
+)
+
+
+def _is_undone(got: Tree, want: Tree) -> bool:
+    """Whether an answer to a constant leaves more undone than the gold answer: arithmetic, or a function that the gold answer has not."""
+    if any(family & calls(got) and not family & calls(want) for family in _FAMILIES):
         return True
-    undone = ("+", "-", "*", "/") if whole else ("+", "-", "*")
-    if tree.name in undone and all(values.exact(arg) is not None for arg in tree.args):
-        return True
-    return any(unevaluated(arg, whole) for arg in tree.args)
+    return _has_arithmetic(got) and not _has_arithmetic(want)
+
+
+def _has_arithmetic(tree: Tree) -> bool:
+    """Whether a tree has a sum or product of two rational numbers, or two complex ones that are combined."""
+    if not isinstance(tree, Call) or _is_scientific(tree):
+        return False
+    if tree.name in ("+", "-", "*", "/"):
+        rational = all(values.exact(arg) is not None for arg in tree.args)
+        if (rational and tree.name != "/") or all(values.is_complex(arg) for arg in tree.args):
+            return True
+    return any(map(_has_arithmetic, tree.args))
 
 
 def same(answer: str, gold: str) -> bool | None:
@@ -145,18 +174,25 @@ def same(answer: str, gold: str) -> bool | None:
         return _same_percentage(want.tree, want.unit == "percent", got.tree, got.unit == "percent")
     if is_plain(want.tree):
         return _same_number(want.tree, got.tree, rounded=want.unit not in ("dollar", "cent"))
-    return values.same(want.tree, got.tree) or (not symbols(want.tree) and _approximates(got.tree, want.tree))
+    if symbols(want.tree):
+        return values.same(want.tree, got.tree)
+    if _is_undone(got.tree, want.tree):
+        return False
+    return values.same(want.tree, got.tree) or _approximates(got.tree, want.tree)
 
 
 LONGEST_ASKED = 300
+_LIBRARY = words("int iint oint sum prod lim gcd lcm max min det arg Re Im bmod")
+_NOTATION = words("frac sqrt cdot times binom pi infty rightarrow ldots cdots lfloor rfloor lceil rceil")
+_KNOWN = FUNCTIONS.keys() | GREEK | _NOTATION | _LIBRARY
 _UNDONE = re.compile(r"\\(?:sum|prod|i*nt|lim)(?![a-z])")
 _RISKY = re.compile(
-    r"[^\x20-\x7e]|\d{13}|\^ ?\{? ?\d{4}|\^[^^]*\^[^^]*\^[^^]*\^|!|boxed|\\text(?![a-z])|[\[({]{8}|(?:[\[({][^\])}]*){16}|(?<![\\a-z])[a-z]{5}"
+    r"[^\x20-\x7e]|\d{13}|\^ ?\{? ?\d{4}|\^[^^]*\^[^^]*\^[^^]*\^|!|boxed|[=<>]|\\text(?![a-z])|[\[({]{8}|(?:[\[({][^\])}]*){16}|(?<![\\a-z])[a-z]{5}"
 )
 
 
 def _may_be_asked(gold: str, answer: str, unread: list[str]) -> bool:
-    """Whether a worker process is asked about texts not read here: only what has a command unknown here and looks like mathematics.
+    """Whether a worker process is asked about texts not read here: only what has a command of `_LIBRARY` and none that is unknown.
 
     Longer than `LONGEST_ASKED`, unbalanced, deeply nested, towers of powers, numbers of 13 digits, factorials or words: not equal.
     """
@@ -164,9 +200,10 @@ def _may_be_asked(gold: str, answer: str, unread: list[str]) -> bool:
         return False
     if any(text.count(opening) != text.count(closing) for text in unread for opening, closing in ("{}", "()", "[]")):
         return False
-    return all("\\" in text for text in unread) and not any(
-        len(text) > LONGEST_ASKED or _RISKY.search(text) for text in (gold, answer)
-    )
+    commands = [set(re.findall(r"\\([a-zA-Z]+|.)", text)) for text in unread]
+    if not all(found & _LIBRARY and found <= _KNOWN for found in commands):
+        return False
+    return not any(len(text) > LONGEST_ASKED or _RISKY.search(text) for text in (gold, answer))
 
 
 def _is_angle(degrees: Quantity, radians: Quantity) -> bool:

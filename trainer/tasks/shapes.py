@@ -135,7 +135,7 @@ def _bracketed(text: str, depth: int) -> Shape:
     if text.startswith("\\{") and text.endswith("\\}") and wrapped(text[1:-2] + "}"):
         inside = text[2:-2].strip()
         members = [part for part in split(inside, _SEPARATOR) if part]
-        return _many([read(part, depth + 1) for part in members[:MOST]], is_set=True)
+        return _many([read(part, depth + 1) for part in members], is_set=True) if len(members) <= MOST else Single(text)
     if wrapped(text) and text[0] != "{":
         parts = split(text[1:-1].strip(), _SEPARATOR)
         if 1 < len(parts) <= MOST:
@@ -158,8 +158,14 @@ def _relation(text: str, depth: int) -> Shape | None:
         at = sign.end()
     last = read(sides[-1], depth + 1)
     worded = isinstance(last, Words) and sides[-1].startswith("\\text")
-    if signs == ["in"] or (signs == ["="] and (worded or isinstance(last, Ordered | Many | Union | Matrix))):
-        return _spread(sides[0], last) if signs == ["="] and isinstance(last, Many) and not last.is_set else last
+    if "in" in signs:
+        return last if signs == ["in"] and _is_variable(sides[0]) else Single(text)
+    if (
+        signs == ["="]
+        and (worded or isinstance(last, Ordered | Many | Union | Matrix))
+        and not _NO_NAME.search(sides[0])
+    ):
+        return _spread(sides[0], last) if isinstance(last, Many) and not last.is_set else last
     return _interval(sides, signs) or Relation(tuple(sides), tuple(signs))
 
 
@@ -170,6 +176,7 @@ def _spread(name: str, many: Many) -> Many:
     )
 
 
+_NO_NAME = re.compile(r"(?<!_)(?<!_\{)\d|[-^]", re.ASCII)
 _SMALLER = {"<": "(", "le": "["}
 _GREATER = {">": "(", "ge": "["}
 

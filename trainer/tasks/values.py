@@ -64,6 +64,15 @@ def exact(tree: Tree) -> Fraction | None:
     return found if isinstance(found, Fraction) else None
 
 
+def is_complex(tree: Tree) -> bool:
+    """Whether a tree has a value that is not real."""
+    try:
+        found = value(tree)
+    except Undefined:
+        return False
+    return not isinstance(found, Fraction) and bool(abs(_mp.im(found)) > _CLOSE * abs(found))
+
+
 def _apply(name: str, args: list[Value]) -> Value:
     try:
         if name.startswith("of:"):
