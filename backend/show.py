@@ -66,7 +66,7 @@ def runs_table(rows: Sequence[RunRow], waits: Mapping[int, str] = {}) -> Table:
     for row in rows:
         table.add_row(
             str(row.id),
-            row.name,
+            escape(" ".join([row.name, *(f"#{tag}" for tag in row.tags)])),
             escape(row.experiment),
             f"[{COLOURS[row.status]}]{row.status}[/]",
             f"{row.step}/{row.total_steps}",
@@ -126,6 +126,9 @@ def run_lines(run: RunDetail, waits: str | None = None) -> Table:
         **attempts_in_words(run),
         "devices": ", ".join(run.devices) or "-",
         "folder": escape(run.folder),
+        **({"tags": escape(", ".join(run.tags))} if run.tags else {}),
+        **({"note": escape(run.note)} if run.note else {}),
+        **({"archived": "yes; `mtprl archive --undo` takes it back"} if run.archived_at is not None else {}),
         **({"events": torn_in_words(torn)} if torn else {}),
         **{name: number(value) for name, value in sorted(run.latest.items())},
         **(

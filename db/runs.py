@@ -110,6 +110,7 @@ def resume(
         "retries": retries,
         "retried": 0,
         "queued_at": now,
+        "archived_at": None,
     }
     step = connection.execute(ended.values(values).returning(runs.c.step)).scalar_one_or_none()
     if step is None:

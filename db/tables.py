@@ -91,7 +91,17 @@ runs = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("ended_at", Float),
+    # What users say about it, and since when it is left out of lists that do not ask for it.
+    Column("note", Text, nullable=False, server_default=""),
+    Column("archived_at", Float, index=True),
     sqlite_autoincrement=True,  # the id of a deleted run is not given away again; folders and messages carry it
+)
+
+run_tags = Table(
+    "run_tags",
+    metadata,
+    _run_id(),
+    Column("tag", String(40), primary_key=True, index=True),
 )
 
 attempts = Table(

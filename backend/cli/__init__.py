@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from backend.cli import boards, evaluating, launching, runs, services, stack, tools, workers
+from backend.cli import boards, evaluating, labelling, launching, runs, services, stack, tools, workers
 
 app = typer.Typer(
     name="mtprl",
@@ -28,13 +28,16 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         *(launching.submit, launching.clone, launching.resume, runs.stop),
         *(runs.runs, runs.show, runs.watch, runs.logs, runs.export),
     ),
+    "What is said about runs": (labelling.tag, labelling.note, labelling.rename, labelling.archive),
     "Evaluation": (evaluating.evaluate, boards.leaderboard),
     "Workers": (workers.workers, workers.drain, workers.undrain),
     "Tools": (tools.train, tools.contamination, tools.make_base, tools.presets),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(_command)
+        # `-old` of `mtprl tag` is a tag to take away, not an option.
+        taken = {"ignore_unknown_options": _command is labelling.tag}
+        app.command(rich_help_panel=_panel, context_settings=taken)(_command)
 
 
 def main() -> None:

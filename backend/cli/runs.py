@@ -27,7 +27,9 @@ def runs(
     status: Annotated[str | None, typer.Option(help="Only this status, such as queued or failed.")] = None,
     regime: Annotated[str | None, typer.Option(help="Only this regime, such as occ.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only training or evaluation.")] = None,
-    text: Annotated[str, typer.Option(help="Only runs with this in name, preset, algorithm or reason.")] = "",
+    text: Annotated[str, typer.Option(help="Only runs with this in name, preset, algorithm, reason or note.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="Only runs with this tag; may be repeated.")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Only runs that are archived.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=_MOST_RUNS, help="How many, the newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
@@ -45,6 +47,8 @@ def runs(
             regime=regime,
             kind=_one_of(Kind, "kind", kind),
             text=text,
+            tags=tag or (),
+            archived=archived,
             limit=limit,
         )
         reasons = waiting.reasons(connection)
@@ -52,7 +56,7 @@ def runs(
         print_json([{**output.run_json(row), "waits": reasons.get(row.id)} for row in rows])
     elif rows:
         output.console().print(output.runs_table(rows, reasons))
-    elif experiment or status or regime or kind or text:
+    elif experiment or status or regime or kind or text or tag or archived:
         typer.echo("no run matches these filters")
     else:
         typer.echo("there are no runs yet; `mtprl submit demo/occ-calibrated` queues one")

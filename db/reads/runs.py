@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import Connection, Select, String, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, String, cast, func, or_, select
 
 from db import tables
 from db.reads.metrics import decode
 from db.statuses import Kind, Status
-from db.tables import attempts, latest_metrics, leases, metric_names, metrics, runs
+from db.tables import attempts, latest_metrics, leases, metric_names, metrics, run_tags, runs
 from trainer.errors import StoreError
 from trainer.events import STEP_LEVEL
 
@@ -66,6 +66,14 @@ class RunRow:
     """Latest value of each of `HEADLINES` that the run has."""
     coefficient: float | None
     """Mean of `mtp/coefficient` over its last `RECENT_STEPS` steps, as far as it is finite; None where the run has none."""
+    host: str | None
+    """Where the last attempt is or was; None before the first one."""
+    tags: Sequence[str]
+    """What users tagged it with, in alphabetical order."""
+    note: str
+    """What a user noted about it; "" where nobody did."""
+    archived_at: float | None
+    """Since when it is left out of lists that do not ask for it; None where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,36 +122,76 @@ class ExperimentRow:
     runs: int
 
 
-def list_runs(
-    connection: Connection,
-    *,
-    experiment: str | None = None,
-    status: Status | None = None,
-    regime: str | None = None,
-    kind: Kind | None = None,
-    evaluates: int | None = None,
-    text: str = "",
-    limit: int = 200,
-) -> list[RunRow]:
-    """The newest runs first, of one experiment, status, regime or kind, or evaluations of one run, where these are given.
+class RunFilters(TypedDict, total=False):
+    """Which runs; what is left out, or None, or empty, leaves nobody out."""
 
-    `text` has to be part of the name, preset, algorithm or reason, or be the run's number; upper and lower case are alike.
-    """
-    statement = _rows().order_by(runs.c.id.desc()).limit(limit)
-    if regime is not None:
-        statement = statement.where(runs.c.regime == regime)
-    if text:
-        # As text, not as a number: it may have more digits than a number of the store.
-        found = [cast(runs.c.id, String) == text]
-        for column in (runs.c.name, runs.c.preset, runs.c.algorithm, runs.c.reason):
-            found.append(column.icontains(text, autoescape=True))
-        statement = statement.where(or_(*found))
-    if experiment is not None:
-        statement = statement.where(tables.experiments.c.name == experiment)
-    for column, wanted in ((runs.c.status, status), (runs.c.kind, kind), (runs.c.evaluates, evaluates)):
-        if wanted is not None:
-            statement = statement.where(column == wanted)
+    experiment: str | None
+    status: Status | None
+    regime: str | None
+    kind: Kind | None
+    evaluates: int | None
+    """Evaluations of this run."""
+    text: str
+    """Has to be part of the name, preset, algorithm, reason or note, or be the run's number; upper and lower case are alike."""
+    tags: Sequence[str]
+    """All of them."""
+    archived: bool | None
+    """Only those that are archived, or only those that are not."""
+
+
+def list_runs(
+    connection: Connection, *, limit: int = 200, offset: int = 0, **filters: Unpack[RunFilters]
+) -> list[RunRow]:
+    """The newest runs first, at most `limit` of them after the first `offset`."""
+    statement = _rows().where(*_conditions(filters)).order_by(runs.c.id.desc()).limit(limit).offset(offset)
     return _with_headlines(connection, statement)
+
+
+def count_runs(connection: Connection, **filters: Unpack[RunFilters]) -> int:
+    """How many runs match."""
+    statement = select(func.count()).select_from(runs).where(*_conditions(filters))
+    return connection.execute(statement).scalar_one()
+
+
+def matching_runs(
+    connection: Connection, *, limit: int, **filters: Unpack[RunFilters]
+) -> list[tuple[int, str, Status]]:
+    """Id, name and status of the newest runs that match, for a choice among them."""
+    statement = select(runs.c.id, runs.c.name, runs.c.status).where(*_conditions(filters))
+    rows = connection.execute(statement.order_by(runs.c.id.desc()).limit(limit))
+    return [(run_id, name, Status(status)) for run_id, name, status in rows]
+
+
+def tags(connection: Connection) -> dict[str, int]:
+    """Every tag and how many runs have it, in alphabetical order."""
+    statement = select(run_tags.c.tag, func.count()).group_by(run_tags.c.tag).order_by(run_tags.c.tag)
+    return dict(connection.execute(statement).tuples().all())
+
+
+def _conditions(filters: RunFilters) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    for column, wanted in (
+        (runs.c.status, filters.get("status")),
+        (runs.c.regime, filters.get("regime")),
+        (runs.c.kind, filters.get("kind")),
+        (runs.c.evaluates, filters.get("evaluates")),
+    ):
+        if wanted is not None:
+            found.append(column == wanted)
+    if (experiment := filters.get("experiment")) is not None:
+        named = select(tables.experiments.c.id).where(tables.experiments.c.name == experiment)
+        found.append(runs.c.experiment_id.in_(named))
+    if text := filters.get("text"):
+        # As text, not as a number: it may have more digits than a number of the store.
+        parts = [cast(runs.c.id, String) == text]
+        for column in (runs.c.name, runs.c.preset, runs.c.algorithm, runs.c.reason, runs.c.note):
+            parts.append(column.icontains(text, autoescape=True))
+        found.append(or_(*parts))
+    for tag in filters.get("tags") or ():
+        found.append(runs.c.id.in_(select(run_tags.c.run_id).where(run_tags.c.tag == tag)))
+    if (archived := filters.get("archived")) is not None:
+        found.append(runs.c.archived_at.is_not(None) if archived else runs.c.archived_at.is_(None))
+    return found
 
 
 def get_run(connection: Connection, run_id: int) -> RunDetail:
@@ -219,8 +267,10 @@ def _rows() -> Select:
         "attempt_started_at": attempts.c.started_at,
         "resumed_from": attempts.c.resumed_from,
         "heartbeat_at": attempts.c.heartbeat_at,
+        "host": attempts.c.host,
     }
-    names = [name for name in RunRow.__dataclass_fields__ if name not in ("latest", "coefficient", "devices")]
+    read_apart = ("latest", "coefficient", "devices", "tags")
+    names = [name for name in RunRow.__dataclass_fields__ if name not in read_apart]
     last_attempt = (attempts.c.run_id == runs.c.id) & (attempts.c.number == runs.c.attempt)
     return (
         select(*(columns[name].label(name) for name in names))
@@ -241,7 +291,9 @@ def _with_headlines(connection: Connection, statement: Select) -> list[RunRow]:
     for run_id, name, value, code in connection.execute(wanted):
         values[run_id][name] = decode(value, code)
     coefficients, devices = _recent_coefficients(connection, run_ids), _devices(connection, run_ids)
+    tagged = _tags(connection, run_ids)
     for row in rows:
+        row["tags"] = tagged.get(row["id"], ())
         row["devices"] = devices.get(row["id"], ())
         row["coefficient"] = coefficients.get(row["id"])
         row["status"], row["kind"] = Status(row["status"]), Kind(row["kind"])
@@ -276,6 +328,15 @@ def _devices(connection: Connection, run_ids: Sequence[int]) -> dict[int, tuple[
     for run_id, device in connection.execute(statement):
         held[run_id].append(device)
     return {run_id: tuple(sorted(devices, key=lambda name: (len(name), name))) for run_id, devices in held.items()}
+
+
+def _tags(connection: Connection, run_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """By run: its tags."""
+    found: dict[int, list[str]] = defaultdict(list)
+    statement = select(run_tags.c.run_id, run_tags.c.tag).where(run_tags.c.run_id.in_(run_ids))
+    for run_id, tag in connection.execute(statement.order_by(run_tags.c.run_id, run_tags.c.tag)):
+        found[run_id].append(tag)
+    return {run_id: tuple(tags) for run_id, tags in found.items()}
 
 
 def _missing(text: str) -> str:

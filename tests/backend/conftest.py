@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import standin_supervisor
 from backend_harness import REDIS_SERVER, free_port, kill_processes_of, look, until
 
-from backend import broker, processes, runs, settings, store
+from backend import broker, cli, processes, runs, settings, store
 from db import claims, engine
 from trainer.config import RunConfig, parse
 
@@ -67,6 +68,23 @@ def values(home: Path, tmp_path: Path) -> dict[str, Any]:
         "data": {"kind": "jsonl", "path": str(data)},
         "rollout": {"prompts_per_step": 4, "samples_per_prompt": 2, "max_response_tokens": 8},
     }
+
+
+@pytest.fixture
+def mtprl(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: (exit code, output, errors)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mtprl", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture

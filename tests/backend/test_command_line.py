@@ -17,7 +17,7 @@ import yaml
 from backend_harness import look
 from standin_supervisor import PROGRAM
 
-from backend import cli, runs, settings, stack, store
+from backend import runs, settings, stack, store
 from backend.supervisor import supervise
 from db.tables import runs as run_rows
 from db.workers import worker_heartbeat
@@ -27,21 +27,6 @@ from trainer.presets import presets
 
 Mtprl = Callable[..., tuple[int, str, str]]
 Config = Callable[..., RunConfig]
-
-
-@pytest.fixture
-def mtprl(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mtprl:
-    """Run the command line in this process: (exit code, output, errors)."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mtprl", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
