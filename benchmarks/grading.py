@@ -116,16 +116,18 @@ def _pair_table() -> Iterator[str]:
     yield ""
     yield "Refused or taken, all of them:"
     yield ""
-    known = [pair for pair in pairs if pair.get("known_wrong")]
+    yield from known_wrong(pairs)
+
+
+def known_wrong(pairs: Sequence[dict[str, Any]]) -> list[str]:
+    """The pairs that the grader gets wrong, as a table."""
     words = {True: "refused", False: "**taken**"}
-    yield from table(
-        ["benchmark", "gold answer", "answer", "", "why"],
-        [
-            [one["benchmark"], _code(one["gold"]), _code(one["answer"]), words[one["right"]], one["why"]]
-            for one in known
-        ],
-        words=5,
-    )
+    rows = [
+        [one["benchmark"], _code(one["gold"]), _code(one["answer"]), words[one["right"]], one["why"]]
+        for one in pairs
+        if one.get("known_wrong")
+    ]
+    return table(["benchmark", "gold answer", "answer", "", "why"], rows, words=5)
 
 
 def _code(text: str) -> str:

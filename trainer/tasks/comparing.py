@@ -263,7 +263,7 @@ def _renamed(answer: tuple[str, str], gold: tuple[str, str]) -> str | None:
 _SWAPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne", "approx": "approx"}
 
 
-def _same_equation(gold: Relation, answer: Relation) -> bool | None:
+def _same_equation(gold: Relation, answer: Relation) -> bool:
     (sign,), (other,) = gold.signs, answer.signs
     if other not in (sign, _SWAPPED.get(sign)):
         return False
@@ -273,7 +273,7 @@ def _same_equation(gold: Relation, answer: Relation) -> bool | None:
     trees = [quantities.read(side).tree for side in (*gold.sides, *sides)]
     left, right, one, another = trees
     if left is None or right is None or one is None or another is None:
-        return None
+        return False
     return values.proportional(
         Call("-", (left, right)), Call("-", (one, another)), positive=sign not in ("=", "ne", "approx")
     )

@@ -169,6 +169,8 @@ def _root(of: Value, degree: Value) -> Value:
 
 
 def _log(of: Value, base: Value | None = None) -> Value:
+    if of == 0:
+        raise Undefined("the logarithm of zero")
     natural = _mp.log(_number(of))
     if base is None:
         return Fraction(0) if of == 1 else natural

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from trainer.tasks import Grader
+from benchmarks.grading import known_wrong
+from trainer.tasks import GRADER_VERSION, Grader
 
 PAIRS: list[dict[str, Any]] = [
     json.loads(line) for line in (Path(__file__).parent / "hard_pairs.jsonl").read_text("utf-8").splitlines()
@@ -41,3 +42,9 @@ def test_the_table_is_large_balanced_and_says_nothing_twice():
     assert min(right.values()) > 0.4 * len(PAIRS)
     assert all(sum(pair["benchmark"] == name for pair in PAIRS) >= 30 for name in {pair["benchmark"] for pair in PAIRS})
     assert all(pair["why"] for pair in PAIRS)
+
+
+def test_the_page_of_results_is_of_this_grader_and_lists_what_it_gets_wrong():
+    page = (Path(__file__).parents[3] / "docs" / "results" / "grading.md").read_text("utf-8")
+    assert f"Grader version {GRADER_VERSION}." in page
+    assert "\n".join(known_wrong(PAIRS)) in page
