@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from db import tokens
 from trainer.events import STEP_LEVEL, decode_number
 
 _INT_MAX = 2**31 - 1
@@ -168,6 +169,7 @@ def _completions(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
             "reason": _text(item["reason"]),
             "tokens": _whole(item["tokens"]),
             "truncated": _truth(item["truncated"]),
+            "by_token": _optional(tokens.pack, item.get("by_token")),
         }
         for item in event["items"]
     ]

@@ -20,6 +20,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     String,
@@ -210,6 +211,9 @@ completions = Table(
     Column("reason", Text, nullable=False),
     Column("tokens", Integer, nullable=False),
     Column("truncated", Boolean, nullable=False),
+    # See db.tokens; none where an older trainer did not say.
+    Column("by_token", LargeBinary),
+    Index(None, "run_id", "prompt_id", "step"),
 )
 
 evaluations = Table(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from trainer.alarms import not_finite
 from trainer.audit.audit import Audit
@@ -31,6 +32,7 @@ from trainer.training import Training, prepare
 from trainer.update.finite import check_parameters
 from trainer.update.measure import Metrics
 from trainer.update.minibatch import OldLogProbs
+from trainer.update.tokens import by_token
 
 EVALUATED_AT_ONCE = 1024
 """Responses that are sampled at once in an evaluation."""
@@ -98,8 +100,24 @@ def collect(run: Training) -> tuple[Experience, OldLogProbs]:
     with run.stage("log_probs"):
         old = run.updater.old_log_probs(experience.sequences)
     if run.step == 1 or run.step % config.logging.completions_every == 0:
-        run.sink.emit("completions", step=run.step, items=experience.logged(config.logging.completions_prompts))
+        run.sink.emit("completions", step=run.step, items=logged(run, experience, old))
     return experience, old
+
+
+def logged(run: Training, experience: Experience, old: OldLogProbs) -> list[dict[str, Any]]:
+    """The completions that are logged, also token by token, before the update."""
+    items = experience.logged(run.config.logging.completions_prompts)
+    rows = slice(len(items))
+    with run.stage("logging"):
+        tokens = by_token(
+            run.updater,
+            run.joint,
+            run.tokenizer,
+            experience.responses[rows],
+            experience.sequences.rows(rows),
+            old.main[rows],
+        )
+    return [{**item, "by_token": heat} for item, heat in zip(items, tokens, strict=True)]
 
 
 def sample_groups(run: Training, prompts: list[Prompt], sampling_round: int) -> list[Group]:

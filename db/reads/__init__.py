@@ -33,7 +33,15 @@ from db.reads.runs import (
     status_counts,
     tags,
 )
-from db.reads.samples import CompletionRow, completion_steps, completions_at
+from db.reads.samples import (
+    CompletionRow,
+    SamePrompt,
+    completion_steps,
+    completions_at,
+    runs_of_prompt,
+    steps_of_prompts,
+    tokens_at,
+)
 
 __all__ = [
     "RECENT_STEPS",
@@ -51,6 +59,7 @@ __all__ = [
     "RunEvent",
     "RunFilters",
     "RunRow",
+    "SamePrompt",
     "SampleRow",
     "Series",
     "StretchMean",
@@ -75,9 +84,12 @@ __all__ = [
     "metric_list",
     "mini_batch_mean",
     "run_events",
+    "runs_of_prompt",
     "series",
     "status_counts",
+    "steps_of_prompts",
     "stretch_means",
     "tags",
+    "tokens_at",
     "workers",
 ]

@@ -36,6 +36,7 @@ def _at_0001(url: str) -> None:
             "INSERT INTO evaluations (id, run_id, benchmark, step, attempt, samples, temperature, top_p, time) VALUES"
             " (1, 1, 'addition', 399, 1, 2, 1.0, 0.7, 2.0)",
             "INSERT INTO evaluation_items (evaluation_id, item_id, outcomes) VALUES (1, 'q', '10')",
+            "INSERT INTO completions VALUES (1, 10, 'p', 0, 1, '1+1', '2', '2', 1.0, 0.5, true, '2', '', 2, false)",
             "INSERT INTO latest_metrics VALUES (1, 1, 399, -1, 1, 0.5, 0, 2.0), (1, 2, 399, 1, 1, 0.5, 0, 2.0)",
         ):
             connection.execute(text(statement))
@@ -57,7 +58,10 @@ def test_a_store_of_the_first_version_keeps_its_values_and_gets_extremes(empty):
         assert len(connection.execute(select(tables.latest_metrics)).all()) == 2
         chart = reads.series(connection, [1], ["loss"], max_points=20)[1, "loss"]
         (evaluation,) = reads.evaluations(connection, [1])
+        (completion,) = reads.completions_at(connection, 1, 10)
+        assert reads.tokens_at(connection, 1, 10, "p") == {}
     assert (evaluation.items, evaluation.revision, evaluation.kind) == ({"q": "10"}, None, "training")
+    assert completion.completion == "2"
     assert repr(kept) == repr(VALUES)
     assert extremes_stored(store, 1) == extremes_of(VALUES)
     assert (chart.steps[0], chart.steps[-1]) == (0, ROWS - 1)

@@ -6,6 +6,7 @@ from store_helpers import Reader, claim, event, metrics, started, submit
 from db import claims, reads, runs
 from db.engine import reading, writing
 from db.statuses import Status
+from db.tokens import Tokens
 from trainer.errors import StoreError
 
 EVALUATION = {"samples": 2, "temperature": 1.0, "top_p": 0.7}
@@ -131,6 +132,56 @@ def test_completions_of_a_step_come_group_by_group(store, run, reader):
         ("a", 1, None),
         ("b", 0, None),
     ]
+
+
+def completion(prompt_id: str, sample: int = 0, **more) -> dict:
+    text = dict.fromkeys(("answer", "completion", "reason"), "")
+    numbers = {"reward": 1.0, "advantage": 0.0, "tokens": 1, "correct": True, "truncated": False}
+    return {"prompt_id": prompt_id, "sample": sample, "extracted": None, "problem": "1+1", **text, **numbers, **more}
+
+
+def test_what_was_said_of_each_token_comes_back_and_what_makes_no_sense_is_refused(store, run, reader):
+    tokens = {
+        "texts": ["", "\u00e9", "<eos>"],
+        "log_probs": [-0.125, -2.5, None],
+        "mtp_log_probs": [None, -3, -0.5],
+        "agrees": [None, 1, 0],
+    }
+    said = [completion("a", 0, by_token=tokens), completion("a", 1), completion("b", 0, by_token=tokens)]
+    assert reader.feed(started(), event("completions", 10, items=said)).malformed == 0
+    for wrong in (
+        {**tokens, "texts": ["", "x"]},
+        {**tokens, "texts": ["", "x", 3]},
+        {**tokens, "log_probs": ["", "", ""]},
+        {**tokens, "log_probs": [float("nan"), 0.0, 0.0]},
+        {name: values for name, values in tokens.items() if name != "agrees"},
+        [],
+    ):
+        refused = event("completions", 20, items=[completion("a", by_token=wrong)])
+        assert reader.feed(refused).malformed == 1, wrong
+    with reading(store) as connection:
+        assert reads.tokens_at(connection, run, 10, "a") == {0: Tokens(**tokens)}
+        assert reads.tokens_at(connection, run, 20, "a") == {}
+
+
+def test_a_prompt_is_found_at_other_steps_and_in_other_runs_of_the_experiment(store, run, reader):
+    with writing(store) as connection:
+        again, elsewhere = submit(connection, "again"), submit(connection, "far", experiment="elsewhere")
+        for number in range(2):
+            claims.claim_next(connection, host="alpha", devices=[f"cpu:{number + 1}"], now=2.0)
+    reader.feed(started(), *(event("completions", step, items=[completion("a"), completion("b")]) for step in (1, 9)))
+    reader.feed(event("completions", 20, items=[completion("a", 0), completion("a", 1)]))
+    for other in (again, elsewhere):
+        Reader(store, other).feed(
+            started(),
+            *(event("completions", step, items=[completion("a", 0), completion("a", 1)]) for step in (5, 10)),
+            event("completions", 15, items=[completion("b", problem="another problem of that name")]),
+        )
+    with reading(store) as connection:
+        assert reads.steps_of_prompts(connection, run, ["a", "b", "c"]) == {"a": [1, 9, 20], "b": [1, 9]}
+        assert reads.runs_of_prompt(connection, run, "a", "1+1") == [(again, "again", [5, 10])]
+        assert reads.runs_of_prompt(connection, run, "b", "1+1") == []
+        assert reads.runs_of_prompt(connection, again, "b", "1+1") == [(run, "occ-seed0", [1, 9])]
 
 
 def test_evaluations_are_chosen_by_run_experiment_benchmark_and_recency(store, run, reader):

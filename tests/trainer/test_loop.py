@@ -73,6 +73,28 @@ def test_events_tell_the_whole_run(config, tmp_path):
     assert all(len(item["outcomes"]) == 2 for item in evaluation["items"])
 
 
+@pytest.mark.parametrize("regime", ["occ", "off"])
+def test_logged_completions_say_token_by_token_what_both_heads_make_of_them(config, tmp_path, regime):
+    own = {"regime": config.regime.model_dump(), "mtp": {"head_loss": "ce"}} if regime == "occ" else {}
+    config = parse({**config.model_dump(), "regime": {"kind": "off"}, "mtp": {}, **own, "steps": 2})
+    with Grader() as grader:
+        training = prepare(config, tmp_path, MemorySink(), grader)
+        training.step = 1
+        experience, old = collect(training)
+    [event] = [event for event in training.sink.events if event["type"] == "completions"]
+    heads = training.updater.old_log_probs(experience.sequences, ("all",)).mtp[0]
+    assert len(event["items"]) == 2 * 3
+    for row, item in enumerate(event["items"]):
+        tokens, length = item["by_token"], item["tokens"]
+        assert [len(values) for values in tokens.values()] == [length] * 4
+        assert re.sub("<(pad|unk|eos)>", "", "".join(tokens["texts"])) == item["completion"]
+        assert tokens["log_probs"] == pytest.approx(old.main[row, :length].tolist(), abs=6e-4)
+        assert tokens["mtp_log_probs"] == pytest.approx(heads[row, :length].tolist(), abs=6e-4)
+        assert set(tokens["agrees"]) <= {0, 1}
+    documented = (ROOT / "docs" / "metrics.md").read_text()
+    assert {f"`{name}`" in documented for name in training.seconds} == {True}
+
+
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(config, tmp_path):
     _, whole = run(config, tmp_path / "whole")
     outcome, first = run(config, tmp_path / "parts", stop_after=4)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
-from trainer.models.log_probs import Acceptance, acceptance, token_log_probs
+from trainer.models.log_probs import Acceptance, acceptance, drafts, token_log_probs
 from trainer.models.mtp import MtpDepth
 
 Reach = Literal["all", "trunk", "heads"]
@@ -99,6 +99,18 @@ class JointModel(nn.Module):
             main_states, mtp_states = _gather(hidden, places - 1)[mask], _gather(states, places - k - 1)[mask]
             result.append(acceptance(main_states, mtp_states, lm_head, temperature))
         return result
+
+    @torch.no_grad()
+    def drafts(self, batch: Sequences, temperature: float) -> tuple[Tensor, Tensor]:
+        """[B, T] of depth 1: its log-prob of every response token, and 1.0 where a greedy draft would be taken; 0 where it predicts none."""
+        hidden = self._trunk_hidden(batch.tokens)
+        places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
+        states, mask = next(self._mtp_hidden(hidden, batch.tokens, "all")), self.depth_masks(batch)[0]
+        targets = _gather(batch.tokens, places)[mask]
+        main, mtp = _gather(hidden, places - 1)[mask], _gather(states, places - 2)[mask]
+        zeros = torch.zeros(mask.shape, device=hidden.device)
+        log_probs, agrees = drafts(main, mtp, lm_head, targets, temperature)
+        return zeros.masked_scatter(mask, log_probs), zeros.masked_scatter(mask, agrees)
 
     def _trunk_hidden(self, tokens: Tensor) -> Tensor:
         return self.trunk.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state

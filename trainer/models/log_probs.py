@@ -68,6 +68,36 @@ def _of_chunk(hidden: Tensor, lm_head: Tensor, targets: Tensor, temperature: flo
     return log_probs, entropy
 
 
+@torch.no_grad()
+def drafts(
+    main_hidden: Tensor,
+    mtp_hidden: Tensor,
+    lm_head: Tensor,
+    targets: Tensor,
+    temperature: float,
+    *,
+    most_logits: int = MOST_LOGITS,
+) -> tuple[Tensor, Tensor]:
+    """Of N positions at which both heads predict the same token: the MTP head's log-prob of it, and 1.0 where both think the same token
+    most likely, so that a greedy draft would be taken.
+
+    Args:
+        main_hidden: [N, H] normed hidden states of the main head.
+        mtp_hidden: [N, H] of the MTP head.
+        lm_head: [V, H].
+        targets: [N] token ids.
+        temperature: what the logits are divided by.
+        most_logits: numbers in a chunk of logits.
+    """
+    chunk = max(1, most_logits // len(lm_head))
+    log_probs, agrees = [], []
+    for main, mtp, wanted in zip(main_hidden.split(chunk), mtp_hidden.split(chunk), targets.split(chunk), strict=True):
+        drafted = full_logits(mtp, lm_head) / temperature
+        log_probs.append(drafted.log_softmax(dim=-1).gather(-1, wanted[:, None]).squeeze(-1))
+        agrees.append((full_logits(main, lm_head).argmax(dim=-1) == drafted.argmax(dim=-1)).float())
+    return torch.cat(log_probs), torch.cat(agrees)
+
+
 class Acceptance(NamedTuple):
     """How many drafted tokens the main head would take, each between 0 and 1."""
 

@@ -56,6 +56,18 @@ def test_depth_k_predicts_the_same_token_as_the_main_head(make_joint, sequences,
     assert checked > 60
 
 
+def test_drafts_are_those_of_depth_1_token_by_token(make_joint, sequences):
+    joint = make_joint(2)
+    with torch.no_grad():
+        expected, mask = joint(sequences, 0.7, ("all",)).mtp[0], joint.depth_masks(sequences)[0]
+        log_probs, agrees = joint.drafts(sequences, 0.7)
+        [accepted, _] = joint.draft_acceptance(sequences, 0.7)
+    assert torch.allclose(log_probs, expected, atol=1e-5)
+    assert agrees[~mask].sum() == 0
+    assert 0 < agrees[mask].mean() < 1
+    assert agrees[mask].mean().item() == pytest.approx(accepted.greedy.item())
+
+
 def test_the_heads_see_nothing_ahead_whichever_attention_the_trunk_has(make_joint, sequences):
     # Without a mask some implementations attend to every place, and nothing says so.
     joint = make_joint(2)
