@@ -37,6 +37,8 @@ class Line:
     high: Sequence[float] | None = None
     mode: Literal["lines", "lines+markers", "markers"] = "lines"
     in_legend: bool = True
+    hover: bool = True
+    """It tells its value where the pointer is."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def intervals(title: str, rows: Sequence[Row], *, difference: bool = False) -> g
                 hovertemplate=f"%{{x:{sign}.1%}}, interval {row.low:{sign}.1%} to {row.high:{sign}.1%}<extra></extra>",
             )
         )
-    _dress(figure, title, height=100 + 42 * len(rows), legend=0)
+    deepest = max((row.label.count("<br>") for row in rows), default=0)
+    _dress(figure, title, height=100 + max(42, 18 * (deepest + 1)) * len(rows), legend=0)
     if difference:
         figure.add_vline(x=0, line={"color": MUTED, "width": 1, "dash": "dot"})
     figure.update_layout(hovermode="closest")
@@ -258,7 +261,8 @@ def _trace(line: Line, y_format: str, log: bool) -> go.Scatter:
         marker={"size": 3.5 if line.mode == "markers" and len(line.x) > _MANY else 6},
         opacity=line.opacity,
         showlegend=line.in_legend,
-        hovertemplate=f"%{{y:{y_format or '.4g'}}}",
+        hovertemplate=f"%{{y:{y_format or '.4g'}}}" if line.hover else None,
+        hoverinfo=None if line.hover else "skip",
     )
 
 

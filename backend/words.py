@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -80,3 +82,21 @@ def literal(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return "".join(f"\\{character}" if character in r"\`*_{}[]()#+-.!|$<>:~" else character for character in text)
+
+
+def listed_briefly(numbers: Sequence[int]) -> str:
+    """Whole numbers in order, with stretches drawn together: '1, 3–6, 9'."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(
+        "–".join(map(str, (part[0], part[-1]))) if len(part) > 2 else ", ".join(map(str, part)) for part in parts
+    )
+
+
+def date(seconds: float) -> str:
+    """A moment, such as '2026-01-31 09:05 UTC'."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

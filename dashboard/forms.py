@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from backend.overrides import overrides as changes_of
+from backend.overrides import plain
 from trainer.config import Prompted, RunConfig, yaml_text
 from trainer.errors import ConfigError, Problem
 
@@ -173,14 +175,8 @@ def _text(field: Field, value: Any) -> str:
     if field.choices == _SWITCH:
         return str(value).lower()
     if field.kind == "block":
-        return yaml_text.write(_plain(value)).strip()
-    return json.dumps(_plain(value)) if field.kind == "inline" else str(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return yaml_text.write(plain(value)).strip()
+    return json.dumps(plain(value)) if field.kind == "inline" else str(value)
 
 
 def values_of(texts: Mapping[str, str]) -> dict[str, Any]:
@@ -280,31 +276,4 @@ def command(start: Start, texts: Mapping[str, str], *, seeds: Sequence[int], exp
 
 def overrides(values: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:
     """`a.b=c` for each value of the form that differs from `values`; a whole section where its variant differs."""
-    before, after = values_of(texts_of(values)), values_of(texts)
-    result = []
-    for name, section in after.items():
-        if not isinstance(section, dict):
-            if section != before[name]:
-                result.append(f"{name}={_as_yaml(section)}")
-            continue
-        changed = {key: value for key, value in section.items() if before[name].get(key) != value}
-        # Without its kind in `values`, a lone value of a variant section would stand in a mapping that says no kind.
-        if "kind" in changed or (changed and "kind" in section and "kind" not in values.get(name, {})):
-            result.append(f"{name}={_as_yaml(section)}")
-        else:
-            result += [f"{name}.{key}={_as_yaml(value)}" for key, value in changed.items()]
-    return result
-
-
-def _as_yaml(value: Any) -> str:
-    """`value` on one line, so that YAML reads the same value back."""
-    if isinstance(value, str) and "\n" not in value and _reads_back(value):
-        return value
-    return json.dumps(_plain(value), ensure_ascii=False)
-
-
-def _reads_back(text: str) -> bool:
-    try:
-        return bool(yaml_text.read(text) == text)
-    except ValueError:
-        return False
+    return changes_of(values, values_of(texts_of(values)), values_of(texts))

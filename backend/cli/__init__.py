@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from backend.cli import boards, evaluating, labelling, launching, runs, services, stack, tools, workers
+from backend.cli import boards, evaluating, labelling, launching, reporting, runs, services, stack, tools, workers
 
 app = typer.Typer(
     name="mtprl",
@@ -29,7 +29,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         *(runs.runs, runs.show, runs.watch, runs.logs, runs.export),
     ),
     "What is said about runs": (labelling.tag, labelling.note, labelling.rename, labelling.archive),
-    "Evaluation": (evaluating.evaluate, boards.leaderboard),
+    "Evaluation": (evaluating.evaluate, boards.leaderboard, reporting.report),
     "Workers": (workers.workers, workers.drain, workers.undrain),
     "Tools": (tools.train, tools.contamination, tools.make_base, tools.presets),
 }

@@ -1,0 +1,118 @@
+"""The commands that make the same runs and evaluations again."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from backend.overrides import overrides
+from backend.runs import with_absolute_paths
+from backend.settings import variables
+from db.reads import RunDetail
+from trainer.config import EvaluationConfig, RunConfig, parse, parse_job, resolve, yaml_text
+from trainer.errors import ConfigError, MtprlError
+from trainer.presets import presets
+
+_ASIDE = ("name", "seed")
+_END = "END-OF-CONFIGURATION"
+_LONGEST_EXPERIMENT = 120
+
+
+def training_commands(runs: Sequence[RunDetail], experiment: str) -> Iterator[str]:
+    """A command for all runs that differ in their seed alone; those whose configuration this version refuses are left out."""
+    name = f"{experiment[: _LONGEST_EXPERIMENT - len('-again')]}-again"
+    for number, group in enumerate(_alike(runs), start=1):
+        seeds = ",".join(map(str, sorted({run.seed for run in group})))
+        options = shlex.join(["--seeds", seeds, "--experiment", name])
+        about = f"# {', '.join(f'run {run.id}' for run in group)}\n"
+        yield about + _submit(group, f"method-{number}.yaml", options)
+
+
+def refused(runs: Sequence[RunDetail]) -> list[int]:
+    """Runs of an older version, whose settings do not mean the same any more."""
+    return [run.id for run in runs if _parsed(run) is None]
+
+
+def evaluation_command(job: RunDetail, of: RunDetail | None) -> str | None:
+    """The command that evaluates the same again; `of` is the training that it is about. None where this version refuses its settings."""
+    try:
+        config = parse_job(job.config)
+    except ConfigError:
+        return None
+    if not isinstance(config, EvaluationConfig):
+        return None
+    options = {
+        "--suite": config.suite or ",".join(one.name for one in config.benchmarks),
+        "--samples": config.samples,
+        **({"--step": job.evaluates_step} if of is not None else {}),
+        "--temperature": f"{config.temperature:g}",
+        "--top-p": f"{config.top_p:g}",
+        "--max-tokens": config.max_response_tokens,
+        "--experiment": job.experiment,
+    }
+    target = config.model.path if of is None else str(of.id)
+    parts = ["mtprl", "evaluate", target, *(str(part) for option in options.items() for part in option)]
+    chats = {one.data.chat for one in config.benchmarks}
+    if len(chats) == 1 and (of is None or chats != {_chat(of)}):
+        parts.append("--chat" if chats == {True} else "--plain")
+    own = config.model_dump(mode="json", include={"name", "seed", "sequences", "launch"})
+    usual = EvaluationConfig(model=config.model, benchmarks=config.benchmarks).model_dump(mode="json", include=set(own))
+    for override in overrides({}, usual, own):
+        parts += ["--set", override]
+    return shlex.join(parts)
+
+
+def _alike(runs: Sequence[RunDetail]) -> list[list[RunDetail]]:
+    """Runs that one command can make: alike but for their seeds, and for names that say no more than the seed."""
+    groups: dict[str, dict[int, RunDetail]] = defaultdict(dict)
+    for run in sorted(runs, key=lambda run: run.id):
+        config = _parsed(run)
+        if config is not None:
+            own = {key: value for key, value in config.model_dump(mode="json").items() if key not in _ASIDE}
+            # A name that is not made of the seed belongs to one run.
+            shared = _shared_name(config) if not config.name or config.name != _shared_name(config) else run.id
+            groups[repr((own, run.preset, shared))][run.seed] = run
+    return [list(group.values()) for group in groups.values()]
+
+
+def _shared_name(config: RunConfig) -> str:
+    """The name to which `--seeds` adds the seeds of several runs."""
+    return config.name.removesuffix(f"-seed{config.seed}")
+
+
+def _submit(group: Sequence[RunDetail], file: str, options: str) -> str:
+    run, config = group[0], parse(group[0].config)
+    name = config.name if len(group) == 1 else _shared_name(config)
+    wanted = {**config.model_dump(mode="json"), "seed": 0, "name": name}
+    begun = _preset(run.preset)
+    if begun is not None:
+        start, before = begun
+        changes = [part for override in overrides(start, before, wanted) for part in ("--set", override)]
+        return f"mtprl submit {shlex.join([str(run.preset), *changes])} {options}"
+    text = yaml_text.write(wanted)
+    return f"cat > {file} <<'{_END}'\n{text}{_END}\nmtprl submit {file} {options}"
+
+
+def _preset(name: str | None) -> tuple[Mapping[str, Any], dict[str, Any]] | None:
+    """The values of a preset, and what they stand for here; None where there is no such preset."""
+    found = presets().get(name or "")
+    if found is None:
+        return None
+    try:
+        config = with_absolute_paths(parse(resolve(found.values, variables=variables())))
+    except MtprlError:
+        return None
+    return found.values, {**config.model_dump(mode="json"), "seed": 0, "name": ""}
+
+
+def _parsed(run: RunDetail) -> RunConfig | None:
+    try:
+        return parse(run.config)
+    except ConfigError:
+        return None
+
+
+def _chat(run: RunDetail) -> bool:
+    return bool(run.config.get("data", {}).get("chat", False))

@@ -1,0 +1,4 @@
+"""What tests of reports share."""
+
+MARKUP = "<script>alert(1)</script> | `x` *y* & <b>"
+"""The name of an experiment."""
