@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
@@ -50,7 +50,7 @@ def submit(
     Raises:
         ConfigError: the run could not work; nothing was made.
     """
-    return _submit_all([config], experiment, preset, cloned_from)[0]
+    return submit_all([Planned(config, preset)], experiment=experiment, cloned_from=cloned_from)[0]
 
 
 def submit_many(
@@ -75,7 +75,40 @@ def submit_many(
     name = values.get("name") or ""
     named = [f"{name}-seed{seed}" if name and len(seeds) > 1 else name for seed in seeds]
     configs = [parse({**values, "seed": seed, "name": name}) for seed, name in zip(seeds, named, strict=True)]
-    return _submit_all(configs, experiment, preset, cloned_from)
+    planned = [Planned(config, preset) for config in configs]
+    return submit_all(planned, experiment=experiment, cloned_from=cloned_from)
+
+
+class Planned(NamedTuple):
+    """A run to queue, and the preset that its configuration was made from."""
+
+    config: RunConfig
+    preset: str | None
+
+
+def submit_all(planned: Sequence[Planned], *, experiment: str, cloned_from: int | None = None) -> list[int]:
+    """Queue these runs in one transaction, all of them or none, and return their ids.
+
+    Raises:
+        ConfigError: a run could not work; nothing was made.
+    """
+    check_experiment(experiment)
+    planned = [one._replace(config=with_absolute_paths(one.config)) for one in planned]
+    for config in {_looked_at(one.config): one.config for one in planned}.values():
+        preflight.check(config)
+        _check_afterwards(config)
+    with folders_or_none() as folders, store.writing() as connection:
+        origin = None if cloned_from is None else reads.get_run(connection, cloned_from)
+        ids = [_create(connection, one.config, experiment, one.preset, origin, folders) for one in planned]
+    for run_id in ids:
+        ring(run_id)
+    return ids
+
+
+def _looked_at(config: RunConfig) -> str:
+    """All that preflight looks at, and it reads every line of the data: of runs that are alike in this, one is checked."""
+    prompts = config.rollout.prompts_per_step
+    return repr((config.model, config.data, config.evaluation, prompts))
 
 
 def notice(run_ids: Sequence[int] = ()) -> str:
@@ -152,25 +185,6 @@ def wait_for(
 def devices_asked_for(config: Mapping[str, Any]) -> int:
     """How many devices a run of this configuration, which may be an older version's, asks for."""
     return int((config.get("launch") or {}).get("num_processes", 1))
-
-
-def _submit_all(
-    configs: Sequence[RunConfig], experiment: str, preset: str | None, cloned_from: int | None
-) -> list[int]:
-    check_experiment(experiment)
-    configs = [with_absolute_paths(config) for config in configs]
-    # Seeds change nothing that preflight looks at, and it reads every line of the data.
-    for config in {
-        config.model_copy(update={"seed": 0, "name": ""}).model_dump_json(): config for config in configs
-    }.values():
-        preflight.check(config)
-        _check_afterwards(config)
-    with folders_or_none() as folders, store.writing() as connection:
-        origin = None if cloned_from is None else reads.get_run(connection, cloned_from)
-        ids = [_create(connection, config, experiment, preset, origin, folders) for config in configs]
-    for run_id in ids:
-        ring(run_id)
-    return ids
 
 
 def _check_afterwards(config: RunConfig) -> None:

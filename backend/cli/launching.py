@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from backend.cli.common import Overrides, Run, find, read_config, reading, require_store, tell
 
+if TYPE_CHECKING:
+    from trainer.config import RunConfig
+
 Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="One run per seed.")]
+Regimes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="detach,ce,occ-calibrated",
+        help="A grid: one run per regime, algorithm and seed, on one budget; `own` is the configuration's own regime.",
+    ),
+]
+Algorithms = Annotated[str | None, typer.Option(metavar="dapo,gspo", help="The algorithms of a grid.")]
+LrControls = Annotated[
+    str | None,
+    typer.Option(metavar="1.5,2", help="In a grid: detach with the learning rate times each of these, too."),
+]
+SkipRefused = Annotated[
+    bool, typer.Option("--skip-refused", help="In a grid: queue the other runs where a combination is refused.")
+]
 
 
 def submit(
@@ -30,8 +48,12 @@ def submit(
             help="Runs of one experiment stand together.", show_default="default, or that of the --control-of run"
         ),
     ] = None,
+    regimes: Regimes = None,
+    algorithms: Algorithms = None,
+    lr_controls: LrControls = None,
+    skip_refused: SkipRefused = False,
 ) -> None:
-    """Queue a run, or one per seed; a run that could not work is refused at once."""
+    """Queue a run, one per seed, or a grid of regimes and algorithms; what could not work is refused at once."""
     require_store()
     from trainer.errors import ConfigError, Problem
 
@@ -41,7 +63,8 @@ def submit(
         (values, preset), usual, origin = read_config(config, overrides), "default", None
     else:
         (values, usual, origin), preset = _control(control_of or "", overrides), None
-    _queue(values, seeds, experiment=usual if experiment is None else experiment, preset=preset, cloned_from=origin)
+    about = {"experiment": usual if experiment is None else experiment, "preset": preset, "cloned_from": origin}
+    _queue(values, seeds, _Methods(regimes, algorithms, lr_controls, skip_refused), **about)
 
 
 def clone(
@@ -52,6 +75,10 @@ def clone(
         str | None,
         typer.Option(help="Runs of one experiment stand together.", show_default="that of the run"),
     ] = None,
+    regimes: Regimes = None,
+    algorithms: Algorithms = None,
+    lr_controls: LrControls = None,
+    skip_refused: SkipRefused = False,
 ) -> None:
     """Queue a new run with the configuration of another one, and what --set changes in it."""
     from backend.again import clone_of
@@ -63,7 +90,8 @@ def clone(
         origin = clone_of(connection, run_id)
     values = resolve(origin.values, overrides or (), variables())
     usual = origin.experiment if experiment is None else experiment
-    _queue(values, seeds, experiment=usual, preset=origin.preset, cloned_from=run_id)
+    about = {"experiment": usual, "preset": origin.preset, "cloned_from": run_id}
+    _queue(values, seeds, _Methods(regimes, algorithms, lr_controls, skip_refused), **about)
 
 
 def resume(
@@ -81,24 +109,56 @@ def resume(
     tell(service.notice([run_id]))
 
 
-def _queue(
-    values: dict[str, Any], seeds: str | None, *, experiment: str, preset: str | None, cloned_from: int | None
-) -> None:
-    """Queue a run, or one per seed, and say so."""
+class _Methods(NamedTuple):
+    """The options that make a grid, as they were given."""
+
+    regimes: str | None
+    algorithms: str | None
+    lr_controls: str | None
+    skip_refused: bool
+
+
+def _queue(values: dict[str, Any], seeds: str | None, methods: _Methods, **about: Any) -> None:
+    """Queue a run, one per seed, or a grid, and say so."""
     from backend import runs as service
     from backend.advice import advice
     from db import reads
     from trainer.config import parse
 
-    about: dict[str, Any] = {"experiment": experiment, "preset": preset, "cloned_from": cloned_from}
-    config = parse(values)
-    ids = [service.submit(config, **about)] if seeds is None else service.submit_many(values, _numbers(seeds), **about)
+    if any(methods):
+        config, ids = _queue_grid(values, seeds, methods, about)
+    else:
+        config = parse(values)
+        ids = (
+            [service.submit(config, **about)]
+            if seeds is None
+            else service.submit_many(values, _numbers(seeds), **about)
+        )
     with reading() as connection:
         for run_id in ids:
             typer.echo(f"run {run_id} ({reads.get_run(connection, run_id).name}) is queued")
     tell(service.notice(ids))
     for sentence in advice(config):
         tell(sentence)
+
+
+def _queue_grid(
+    values: dict[str, Any], seeds: str | None, methods: _Methods, about: dict[str, Any]
+) -> tuple[RunConfig, list[int]]:
+    """Queue a grid, and say what is missing in it and what was left out."""
+    from backend import grid
+
+    numbers = [int(values.get("seed") or 0)] if seeds is None else _numbers(seeds)
+    factors = _factors(methods.lr_controls)
+    names = [grid.OWN] if methods.regimes is None else _names(methods.regimes)
+    asked = grid.plan(values, names, _names(methods.algorithms or ""), numbers, factors)
+    ids = grid.submit(asked, skip_refused=methods.skip_refused, **about)
+    tell(asked.hint)
+    for cell in asked.refused:
+        tell(f"left out: {cell.title}: {'; '.join(map(str, cell.problems))}")
+    config = asked.good[0].config
+    assert config is not None
+    return config, ids
 
 
 def _control(run: str, overrides: list[str] | None) -> tuple[dict[str, Any], str, int]:
@@ -122,3 +182,17 @@ def _numbers(text: str) -> list[int]:
 
         raise ConfigError([Problem("--seeds", f"{text!r} is refused; give whole numbers from 0 on, such as 0,1,2")])
     return [int(part) for part in parts]
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _factors(text: str | None) -> list[float]:
+    from trainer.errors import ConfigError, Problem
+
+    try:
+        return [float(part) for part in _names(text or "")]
+    except ValueError:
+        message = f"{text!r} is refused; give factors of the learning rate, such as 1.5,2"
+        raise ConfigError([Problem("--lr-controls", message)]) from None

@@ -52,9 +52,26 @@ def test_submit_with_overrides_and_seeds(mtprl: Mtprl, file: Path) -> None:
     assert look(2).experiment == "mine"
 
 
+def test_submit_a_grid_says_what_is_queued_missing_and_left_out(mtprl: Mtprl, file: Path) -> None:
+    asked = ("submit", str(file), "--regimes", "ce,occ", "--algorithms", "dapo,gspo", "--set", "update.mini_batches=1")
+    code, out, err = mtprl(*asked)
+    assert (code, out) == (1, "")
+    assert "(in occ x gspo)" in err
+    code, out, err = mtprl(*asked, "--skip-refused", "--seeds", "7", "--experiment", "grid")
+    assert code == 0
+    assert out == "run 1 (finish-ce-dapo-seed7) is queued\nrun 2 (finish-ce-gspo-seed7) is queued\n"
+    assert "detach is not in the grid" in err
+    assert "left out: occ x dapo: update.mini_batches" in err
+    code, out, err = mtprl("clone", "1", "--regimes", "detach", "--lr-controls", "1.5", "--set", "optimizer.lr=0.2")
+    assert (code, [look(run).config["optimizer"]["lr"] for run in (3, 4)]) == (0, [0.2, 0.3])
+    assert (look(4).cloned_from, look(4).experiment, look(4).algorithm) == (1, "grid", "dapo")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (["submit", "{file}", "--regimes", "magic"], 1, "regimes: 'magic' is unknown; choose among own, off"),
+        (["submit", "{file}", "--lr-controls", "fast"], 1, "--lr-controls: 'fast' is refused"),
         (["submit", "{file}", "--set", "regime.kind=magic"], 1, "regime.kind: 'magic' is not known"),
         (["submit", "{file}", "--set", "regime.coefficient=-1", "--set", "regime.kind=ce"], 1, "regime.coefficient"),
         (["submit", "{file}", "--set", "update.mini_batches=3"], 1, "update.mini_batches: 3 does not divide"),

@@ -40,19 +40,34 @@ class Preset:
     values: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class RegimePreset:
+    """The method of a preset by itself: `values` holds the sections `regime` and, where it is not the usual one, `mtp`."""
+
+    name: str
+    title: str
+    description: str
+    values: dict[str, Any]
+
+
+def regimes() -> dict[str, RegimePreset]:
+    """The methods of the presets by name, in a stable order. Each call gives fresh values, to change at will."""
+    return {name: RegimePreset(name, **_read("regimes", name)) for name in _REGIMES}
+
+
 def presets() -> dict[str, Preset]:
     """All presets by name, `<recipe>/<regime>`, in a stable order. Each call gives fresh values, to change at will."""
     return {preset.name: preset for recipe in _RECIPES for preset in _of_recipe(recipe)}
 
 
 def _of_recipe(name: str) -> Iterator[Preset]:
-    for regime_name in _REGIMES:
-        recipe, regime = _read("recipes", name), _read("regimes", regime_name)
+    for regime in regimes().values():
+        recipe = _read("recipes", name)
         yield Preset(
-            name=f"{name}/{regime_name}",
-            title=f"{recipe['title']} · {regime['title']}",
-            description=f"{regime['description']} {recipe['description']}",
-            values={**recipe["values"], **regime["values"]},
+            name=f"{name}/{regime.name}",
+            title=f"{recipe['title']} · {regime.title}",
+            description=f"{regime.description} {recipe['description']}",
+            values={**recipe["values"], **regime.values},
         )
 
 
