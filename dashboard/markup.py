@@ -30,6 +30,7 @@ STYLE = """<style>
 .m-table a { color: inherit; font-weight: 600; display: inline-block; max-width: 17rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   vertical-align: bottom; text-decoration-color: color-mix(in srgb, currentColor 30%, transparent); text-underline-offset: 3px; }
 .m-table a:hover, .m-table a:focus-visible { text-decoration-color: currentColor; }
+.m-plain a { color: inherit; font-weight: 600; }
 .m-sub { font-size: 0.8rem; opacity: 0.68; }
 .m-alarm { font-size: 0.8rem; }
 .m-note { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; max-width: 26rem; overflow-wrap: break-word; }

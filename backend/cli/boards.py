@@ -43,6 +43,10 @@ def leaderboard(
     from backend.leaderboard import export
     from backend.leaderboard import snapshots as frozen
 
+    if snapshots and any(value is not None for value in (experiment, format, freeze, snapshot)):
+        raise typer.BadParameter("--snapshots lists what was frozen: give only --json with it")
+    if as_json and format is not None:
+        raise typer.BadParameter(f"--json and --format {format}: give one of them")
     if snapshots:
         _list_snapshots(as_json)
         return

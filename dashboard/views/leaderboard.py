@@ -48,7 +48,8 @@ def _now() -> None:
         _list_snapshots()
     if kept is not None:
         with st.container(border=True):
-            st.html(f"Frozen: {markup.link(kept.title, f'leaderboard?snapshot={kept.token}')}")
+            opens = markup.link(kept.title, f"leaderboard?snapshot={kept.token}")
+            st.html(f'<div class="m-plain">Frozen: {opens}</div>')
             st.code(f"leaderboard?snapshot={kept.token}", language=None)
     _follow(chosen)
     _reported(boards)
@@ -154,7 +155,7 @@ def _list_snapshots() -> None:
 
 def _snapshot(token: str) -> None:
     # Not a link of Streamlit's own, which would keep the page's address, and come back to it, because it is the same page.
-    st.html(markup.link("← Leaderboard of now", "leaderboard"))
+    st.html(f'<div class="m-plain">{markup.link("← Leaderboard of now", "leaderboard")}</div>')
     with store.reading() as connection:
         frozen = snapshots.thaw(connection, token)
     left, right = st.columns([5, 1], vertical_alignment="bottom")

@@ -85,6 +85,8 @@ def test_the_shell_freezes_lists_and_shows_snapshots(filled: None, finished: Mak
     assert "First results" in mtprl("leaderboard", "--snapshots")[1]
     assert [row["token"] for row in json.loads(mtprl("leaderboard", "--snapshots", "--json")[1])] == [token]
     assert "snapshot 'nope' does not exist" in mtprl("leaderboard", "--snapshot", "nope")[2]
+    assert "give one of them" in mtprl("leaderboard", "--json", "--format", "csv")[2]
+    assert "give only --json" in mtprl("leaderboard", "--snapshots", "--experiment", "board")[2]
     assert "give neither --experiment" in mtprl("leaderboard", "--snapshot", token, "--freeze", "again")[2]
 
 
