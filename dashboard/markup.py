@@ -49,6 +49,12 @@ STYLE = """<style>
 .m-box { padding: 0.6rem 0.8rem; border-radius: 0.5rem; background: color-mix(in srgb, currentColor 5%, transparent); }
 .m-log { display: flex; flex-direction: column-reverse; max-height: 34rem; overflow-y: auto; }
 .m-log .m-text { max-height: none; overflow: visible; }
+.m-tags { display: flex; flex-wrap: wrap; gap: 0.25rem; margin-top: 0.2rem; max-width: 17rem; }
+.m-table a.m-tag, a.m-tag { font-size: 0.75rem; font-weight: 500; padding: 0.05rem 0.45rem; border-radius: 0.8rem; text-decoration: none; color: inherit;
+  background: color-mix(in srgb, currentColor 11%, transparent); max-width: 12rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+a.m-tag:hover, a.m-tag:focus-visible { background: color-mix(in srgb, currentColor 22%, transparent); }
+.m-noted { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; max-width: 17rem; overflow-wrap: break-word;
+  white-space: normal; }
 .m-narrow { display: none; }
 @media (max-width: 1000px) { .m-wide { display: none; } .m-narrow { display: block; } }
 </style>"""
@@ -78,6 +84,20 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: st
         for row in rows
     )
     return f'<div class="m-scroll"><table class="m-table" aria-label="{escape(label)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def tags(items: Sequence[tuple[str, str]]) -> str:
+    """Tags, each a link to an address; nothing where there are none."""
+    links = "".join(
+        f'<a class="m-tag" href="{escape(address)}" target="_self" title="Runs tagged {escape(name)}">{escape(name)}</a>'
+        for name, address in items
+    )
+    return f'<div class="m-tags">{links}</div>' if links else ""
+
+
+def note(value: str) -> str:
+    """What somebody noted: its first line or two, and all of it on hovering; nothing where there is none."""
+    return f'<div class="m-sub m-noted" title="{escape(value)}">✎ {escape(value)}</div>' if value else ""
 
 
 def left_out(columns: Sequence[Column]) -> str:

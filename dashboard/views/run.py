@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from urllib.parse import quote
 
 import streamlit as st
 
@@ -11,6 +12,7 @@ from backend import palette, waiting, words
 from dashboard import (
     audit_tab,
     evaluation_tabs,
+    labelling,
     liveness,
     markup,
     navigation,
@@ -78,6 +80,7 @@ def main() -> None:
             help="Off: the tabs below stand still, to zoom and read. A chart is drawn anew, zoomed out, when data arrives.",
         )
         run_actions.draw(run)
+        labelling.edit(run)
         run_tabs.export(run)
     st.fragment(_header, run_every=every)(run.id, run.status)
     drawn = _TABS[run.kind]
@@ -112,12 +115,15 @@ def _header(run_id: int, drawn_for: str) -> None:
         ", ".join(run.devices),
         f"priority {run.priority}" if run.priority else "",
         f"attempt {run.attempt}" if run.attempt > 1 else "",
+        "archived" if run.archived_at is not None else "",
     ]
     st.html(
         f'<div class="m-head">{markup.status(shown, live=shown == Status.RUNNING)}{markup.regime(run.regime)}'
         f'<span class="m-sub">{markup.text(" · ".join(fact for fact in facts if fact))}</span></div>'
         + markup.progress(run.step, run.total_steps, palette.regime_colour(run.regime))
         + f'<div class="m-sub">{markup.text(" · ".join(part for part in (note, left) if part))}</div>'
+        + markup.tags([(tag, f"./?tags={quote(tag)}") for tag in run.tags])
+        + (f'<div class="m-sub">✎ {markup.text(run.note)}</div>' if run.note else "")
         + (f'<div class="m-sub">{_origin(run)}</div>' if run.cloned_from is not None else "")
         + (f'<div class="m-sub">{_evaluated(run)}</div>' if run.kind == Kind.EVALUATION else "")
     )

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from urllib.parse import quote
 
 import streamlit as st
-from sqlalchemy import Connection
 
-from backend import fleet, palette, waiting, words
-from backend import runs as service
-from dashboard import liveness, markup, navigation, store
+from backend import fleet, listing, palette, waiting, words
+from dashboard import labelling, liveness, markup, navigation, store
 from db import reads
-from db.reads import AlarmRow, RunRow, WorkerRow
-from db.statuses import ENDED, Kind, Status
-from trainer.errors import MtprlError
+from db.reads import AlarmRow, RunFilters, RunRow, WorkerRow
+from db.statuses import ACTIVE, Kind, Status
 
 _ALL, _ALL_REGIMES = "All experiments", "All regimes"
 _KINDS: dict[str, Kind | None] = {
@@ -23,8 +20,8 @@ _KINDS: dict[str, Kind | None] = {
     "Trainings": Kind.TRAINING,
     "Evaluations": Kind.EVALUATION,
 }
-_STOP, _CHOSEN, _ALL_OF_THEM = "stop", "stop:chosen", "stop:all"
-_LIMIT = 200
+_PAGE, _ARCHIVED = "page", "archived"
+_PER_PAGE = 50
 _TICK = 2.0
 _COMPARED = 12
 _COLUMNS = (
@@ -47,108 +44,84 @@ def main() -> None:
     with store.reading() as connection:
         experiments = [experiment.name for experiment in reads.experiments(connection)]
         total = sum(reads.status_counts(connection).values())
+        tags = list(reads.tags(connection))
     if not total:
         _queue_state()
         _empty()
         return
-    filters = _filters(experiments)
-    _table(filters)
+    filters, last = _filters(experiments, tags)
+    with store.reading() as connection:
+        pages = _pages(reads.count_runs(connection, **filters))
+    listed = st.container()
+    place = st.pagination(pages, key=_PAGE, bind="query-params") if pages > 1 else 1
+    with listed:
+        rows = _table(filters, place, pages)
+    with last:
+        labelling.panel(filters, rows)
 
 
-@dataclass(frozen=True)
-class _Filters:
-    """Which runs are listed."""
-
-    experiment: str | None
-    status: Status | None
-    regime: str | None
-    kind: Kind | None
-    text: str
-
-    def rows(self, connection: Connection) -> list[RunRow]:
-        """Those runs, the newest first."""
-        return reads.list_runs(
-            connection,
-            experiment=self.experiment,
-            status=self.status,
-            regime=self.regime,
-            kind=self.kind,
-            text=self.text,
-            limit=_LIMIT,
-        )
+def _pages(matching: int) -> int:
+    return max(1, -(-matching // _PER_PAGE))
 
 
-def _filters(experiments: list[str]) -> _Filters:
-    first, second, kinds, third, last = st.columns([2, 1.7, 2, 2.6, 1.3], vertical_alignment="bottom")
-    experiment = first.selectbox("Experiment", [_ALL, *experiments], key="experiment", bind="query-params")
-    regime = second.selectbox("Regime", [_ALL_REGIMES, *palette.REGIMES], key="regime", bind="query-params")
-    kind = kinds.selectbox("Kind", list(_KINDS), key="kind", bind="query-params")
-    text = third.text_input(
+def _first_page() -> None:
+    """Other filters begin with their first page."""
+    if _PAGE in st.session_state:
+        st.session_state[_PAGE] = 1
+
+
+def _filters(experiments: Sequence[str], tags: Sequence[str]) -> tuple[RunFilters, st.delta_generator.DeltaGenerator]:
+    """Which runs are listed, and room for what is done with them."""
+    first, second, kinds, third, fourth = st.columns([2, 1.7, 2, 2, 2.6], vertical_alignment="bottom")
+    experiment = first.selectbox(
+        "Experiment", [_ALL, *experiments], key="experiment", bind="query-params", on_change=_first_page
+    )
+    regime = second.selectbox(
+        "Regime", [_ALL_REGIMES, *palette.REGIMES], key="regime", bind="query-params", on_change=_first_page
+    )
+    kind = kinds.selectbox("Kind", list(_KINDS), key="kind", bind="query-params", on_change=_first_page)
+    tagged = third.multiselect(
+        "Tags",
+        tags,
+        key="tags",
+        bind="query-params",
+        on_change=_first_page,
+        placeholder="With all of these" if tags else "No run is tagged yet",
+        disabled=not tags,
+    )
+    text = fourth.text_input(
         "Text",
         key="text",
         bind="query-params",
-        placeholder="Name, number, preset, algorithm or reason",
+        on_change=_first_page,
+        placeholder="Name, number, preset, reason or note",
         icon=":material/search:",
     )
-    status = st.pills(
-        "Status", [str(status) for status in Status], key="status", bind="query-params", label_visibility="collapsed"
+    pills, archive, last = st.columns([6, 1.4, 1.6], vertical_alignment="center")
+    status = pills.pills(
+        "Status",
+        [str(status) for status in Status],
+        key="status",
+        bind="query-params",
+        label_visibility="collapsed",
+        on_change=_first_page,
     )
-    filters = _Filters(
-        None if experiment == _ALL else experiment,
-        Status(status) if status else None,
-        None if regime == _ALL_REGIMES else regime,
-        _KINDS[kind],
-        (text or "").strip(),
+    archived = archive.toggle(
+        "Archived",
+        key=_ARCHIVED,
+        bind="query-params",
+        on_change=_first_page,
+        help="Show the runs that were put away, and only those.",
     )
-    with last:
-        _stop_several(filters)
-    return filters
-
-
-def _stop_several(filters: _Filters) -> None:
-    with st.popover(
-        "Stop",
-        icon=":material/stop_circle:",
-        key=_STOP,
-        on_change="rerun",
-        width="stretch",
-        help="Several runs at once",
-    ):
-        with store.reading() as connection:
-            rows = [
-                row for row in filters.rows(connection) if row.status not in ENDED and row.status != Status.STOPPING
-            ]
-        if not rows:
-            st.markdown("None of the runs that are listed is queued or active.")
-            return
-        names = {row.id: f"{row.id} · {row.name} ({row.status})" for row in rows}
-        chosen = st.multiselect(
-            "Runs to stop", list(names), format_func=names.__getitem__, key=_CHOSEN, placeholder="Choose runs"
-        )
-        if st.session_state.get(_ALL_OF_THEM):
-            chosen = list(names)
-        st.checkbox(f"All {len(names)} that are listed and have not ended", key=_ALL_OF_THEM)
-        st.markdown("They write a checkpoint after the step they are in, then end; queued ones leave the queue.")
-        st.button(
-            f"Stop {words.plural(len(chosen), 'run')}",
-            type="primary",
-            disabled=not chosen,
-            on_click=_stop_now,
-            args=(chosen,),
-        )
-
-
-def _stop_now(run_ids: list[int]) -> None:
-    """Ask them to stop, close the popover, and say what happens now."""
-    st.session_state[_STOP], st.session_state[_CHOSEN], st.session_state[_ALL_OF_THEM] = False, [], False
-    try:
-        said = [service.stop(run_id) for run_id in run_ids]
-        st.toast(
-            said[0] if len(said) == 1 else f"{words.plural(len(said), 'run')} asked to stop",
-            icon=":material/stop_circle:",
-        )
-    except MtprlError as error:
-        st.toast(str(error), icon=":material/error:")
+    return {
+        "experiment": None if experiment == _ALL else experiment,
+        "status": Status(status) if status else None,
+        "regime": None if regime == _ALL_REGIMES else regime,
+        "kind": _KINDS[kind],
+        "text": (text or "").strip(),
+        "tags": tagged,
+        "archived": archived,
+    }, last
 
 
 @st.fragment(run_every=_TICK)
@@ -161,32 +134,70 @@ def _queue_state() -> None:
 
 
 @st.fragment(run_every=_TICK)
-def _table(filters: _Filters) -> None:
+def _table(filters: RunFilters, place: int, drawn_pages: int) -> list[int]:
+    """The runs of one page; their numbers."""
     now = time.time()
     with store.reading() as connection:
-        rows = filters.rows(connection)
+        matching = reads.count_runs(connection, **filters)
+        place = min(place, _pages(matching))
+        rows = reads.list_runs(
+            connection, limit=_PER_PAGE, offset=(place - 1) * _PER_PAGE, active_first=True, **filters
+        )
         alarms = reads.alarms_on(connection, [row.id for row in rows])
         counts, alive, waits = reads.status_counts(connection), fleet.alive(connection), waiting.reasons(connection)
+    if _pages(matching) != drawn_pages:
+        st.rerun()
     _queue_line(counts, alive)
     if not rows:
-        st.info("No run matches these filters.", icon=":material/filter_alt_off:")
-        return
+        st.info(
+            "No run is archived."
+            if filters["archived"] and not _narrowed(filters)
+            else "No run matches these filters.",
+            icon=":material/filter_alt_off:",
+        )
+        return []
     st.html(
         markup.table(
             _COLUMNS, [_cells(row, alarms.get(row.id, ()), waits.get(row.id), now) for row in rows], label="Runs"
         )
+        + markup.left_out(_COLUMNS)
     )
-    trainings = [row.id for row in rows if row.kind == Kind.TRAINING]
-    if len(trainings) > 1:
-        compared = ",".join(map(str, trainings[:_COMPARED]))
-        st.page_link(
-            navigation.compare(),
-            label=f"Compare the newest {min(len(trainings), _COMPARED)} of these",
-            query_params={"runs": compared},
-            icon=":material/stacked_line_chart:",
+    with st.container(horizontal=True, vertical_alignment="center"):
+        first = (place - 1) * _PER_PAGE
+        st.caption(
+            f"{first + 1:,} to {first + len(rows):,} of {words.plural(matching, 'run')} that match"
+            if matching > len(rows)
+            else f"{words.plural(matching, 'run')}"
         )
-    if len(rows) == _LIMIT:
-        st.caption(f"The newest {_LIMIT} runs are shown; choose an experiment or a status to see others.")
+        trainings = [row.id for row in rows if row.kind == Kind.TRAINING]
+        if len(trainings) > 1:
+            compared = ",".join(map(str, trainings[:_COMPARED]))
+            st.page_link(
+                navigation.compare(),
+                label=f"Compare the first {min(len(trainings), _COMPARED)} of these",
+                query_params={"runs": compared},
+                icon=":material/stacked_line_chart:",
+            )
+        st.download_button(
+            "CSV",
+            lambda: _csv(filters),
+            "runs.csv",
+            "text/csv",
+            key="csv",
+            icon=":material/download:",
+            on_click="ignore",
+            help=f"All that match, at most {labelling.MOST:,}.",
+        )
+    return [row.id for row in rows]
+
+
+def _narrowed(filters: RunFilters) -> bool:
+    return any(value for name, value in filters.items() if name != "archived")
+
+
+def _csv(filters: RunFilters) -> str:
+    with store.reading() as connection:
+        return listing.to_csv(reads.list_runs(connection, limit=labelling.MOST, **filters))
 
 
 def _queue_line(counts: Mapping[Status, int], alive: Sequence[WorkerRow]) -> None:
@@ -202,12 +213,16 @@ def _cells(row: RunRow, alarms: Sequence[AlarmRow], waits: str | None, now: floa
     live = shown in (Status.RUNNING, Status.STARTING, Status.STOPPING)
     detail = " · ".join([row.experiment, *_about(row)])
     note = waits or liveness.note(row.status, row.reason, row.stage, row.heartbeat_at, now)
+    if row.status in ACTIVE:
+        note = " · ".join(filter(None, [note, _where(row)]))
     return [
-        markup.link(f"{row.id} · {row.name}", f"run?run={row.id}", sub=detail),
+        markup.link(f"{row.id} · {row.name}", f"run?run={row.id}", sub=detail)
+        + markup.tags([(tag, f"?tags={quote(tag)}") for tag in row.tags])
+        + markup.note(row.note),
         markup.status(shown, note=note, live=live)
         + markup.alarms([words.alarm(alarm.name) for alarm in alarms if alarm.severity == "warning"]),
         markup.regime(row.regime),
-        markup.progress(row.step, row.total_steps, palette.regime_colour(row.regime)),
+        markup.progress(row.step, row.total_steps, palette.regime_colour(row.regime)) + _left(row, shown, now),
         words.number(row.latest.get("reward/mean")),
         words.percent(row.latest.get("reward/accuracy")),
         words.number(row.coefficient),
@@ -215,6 +230,20 @@ def _cells(row: RunRow, alarms: Sequence[AlarmRow], waits: str | None, now: floa
         words.duration(row.seconds),
         words.age(row.created_at, now),
     ]
+
+
+def _where(row: RunRow) -> str:
+    """Host and devices: 'here: cpu:0, cpu:1'."""
+    return f"{row.host}: {', '.join(row.devices)}" if row.devices else row.host or ""
+
+
+def _left(row: RunRow, shown: str, now: float) -> str:
+    """How long it still takes, of a run that makes steps."""
+    if shown != Status.RUNNING or row.attempt_started_at is None:
+        return ""
+    elapsed = now - row.attempt_started_at
+    left = words.time_left(step=row.step, total=row.total_steps, from_step=row.resumed_from or 0, elapsed=elapsed)
+    return "" if left is None else f'<div class="m-sub">about {words.duration(left)} left</div>'
 
 
 def _about(row: RunRow) -> list[str]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Connection, Select, String, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, String, case, cast, func, or_, select
 
 from db import tables
 from db.reads.metrics import decode
-from db.statuses import Kind, Status
+from db.statuses import ACTIVE, Kind, Status
 from db.tables import attempts, latest_metrics, leases, metric_names, metrics, run_tags, runs
 from trainer.errors import StoreError
 from trainer.events import STEP_LEVEL
@@ -137,14 +137,29 @@ class RunFilters(TypedDict, total=False):
     """All of them."""
     archived: bool | None
     """Only those that are archived, or only those that are not."""
+    ids: Sequence[int] | None
+    """None but these."""
 
 
 def list_runs(
-    connection: Connection, *, limit: int = 200, offset: int = 0, **filters: Unpack[RunFilters]
+    connection: Connection,
+    *,
+    limit: int = 200,
+    offset: int = 0,
+    active_first: bool = False,
+    **filters: Unpack[RunFilters],
 ) -> list[RunRow]:
-    """The newest runs first, at most `limit` of them after the first `offset`."""
-    statement = _rows().where(*_conditions(filters)).order_by(runs.c.id.desc()).limit(limit).offset(offset)
-    return _with_headlines(connection, statement)
+    """The newest runs first, at most `limit` of them after the first `offset`.
+
+    `active_first` puts those that hold devices before those that wait, and these before those that have ended.
+    """
+    newest = [runs.c.id.desc()]
+    order = [case((runs.c.status.in_(ACTIVE), 0), (runs.c.status == Status.QUEUED, 1), else_=2), *newest]
+    chosen = select(runs.c.id).where(*_conditions(filters)).order_by(*(order if active_first else newest))
+    # Chosen first: a row that is only sorted needs none of its other columns.
+    ids = list(connection.execute(chosen.limit(limit).offset(offset)).scalars())
+    found = {row.id: row for row in _with_headlines(connection, _rows().where(runs.c.id.in_(ids)))}
+    return [found[run_id] for run_id in ids]
 
 
 def count_runs(connection: Connection, **filters: Unpack[RunFilters]) -> int:
@@ -178,6 +193,8 @@ def _conditions(filters: RunFilters) -> list[ColumnElement[bool]]:
     ):
         if wanted is not None:
             found.append(column == wanted)
+    if (ids := filters.get("ids")) is not None:
+        found.append(runs.c.id.in_(ids))
     if (experiment := filters.get("experiment")) is not None:
         named = select(tables.experiments.c.id).where(tables.experiments.c.name == experiment)
         found.append(runs.c.experiment_id.in_(named))

@@ -73,15 +73,18 @@ def test_runs_are_found_by_regime_and_by_text(full_store, open_page):
 
 def test_several_runs_are_stopped_at_once(full_store, open_page):
     app = open_page("runs")
-    app.session_state["stop"] = True
-    app.run()
-    app.multiselect(key="stop:chosen").set_value([full_store.runs["queued"], full_store.runs["running"]]).run()
-    [button] = [button for button in app.button if button.label == "Stop 2 runs"]
-    button.click().run()
-    assert not app.exception
+    app.multiselect(key="manage:runs").set_value([full_store.runs[name] for name in ("queued", "running", "off")]).run()
+    press(app, "Stop 3 runs")
     assert "2 runs asked to stop" in toasts(app)
     statuses = {name: in_store(reads.get_run, full_store.runs[name]).status for name in ("queued", "running", "lost")}
     assert statuses == {"queued": Status.STOPPED, "running": Status.STOPPING, "lost": Status.RUNNING}
+
+
+def press(app, label):
+    [button] = [button for button in app.button if button.label == label]
+    button.click().run()
+    assert not app.exception
+    return app
 
 
 def test_the_list_says_why_a_run_waits(full_store, open_page):
