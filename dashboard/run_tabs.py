@@ -15,14 +15,13 @@ from backend import charts, palette, words
 from dashboard import markup, run_charts, store
 from dashboard.run_charts import Chart
 from db import reads
-from db.reads import CompletionRow, ExportRow, RunDetail
+from db.reads import ExportRow, RunDetail
 from trainer.config import yaml_text
 from trainer.events import encode_number
 
 _MAX_POINTS = 1000
 _LOG_BYTES = 64 * 1024
 _EVENTS = 1000
-_NEWEST = "newest"
 
 
 def coefficient(run: RunDetail) -> None:
@@ -98,66 +97,6 @@ def _charts(run: RunDetail, tab: tuple[Chart, ...], *, first: list[go.Figure] | 
     charts.share_steps([figure for _, _, figure in drawn])
     for place, key, figure in drawn:
         place.plotly_chart(figure, key=f"chart:{run.id}:{key}", config={"displaylogo": False}, alt=f"{key}, by step")
-
-
-def completions(run: RunDetail) -> None:
-    """What the policy wrote at a step, with its grade and why."""
-    with store.reading() as connection:
-        steps = reads.completion_steps(connection, run.id)
-        if not steps:
-            st.info(
-                "No completions are logged yet. They are written every `logging.completions_every` steps.",
-                icon=":material/hourglass_empty:",
-            )
-            return
-        left, right = st.columns([1, 3])
-        chosen = left.selectbox(
-            "Step",
-            [_NEWEST, *sorted(steps, reverse=True)],
-            key="step",
-            format_func=lambda step: f"newest ({max(steps)})" if step == _NEWEST else str(step),
-        )
-        rows = reads.completions_at(connection, run.id, max(steps) if chosen == _NEWEST else int(chosen))
-    prompts = {row.prompt_id: row for row in rows}
-    prompt = right.selectbox(
-        "Prompt",
-        list(prompts),
-        key="prompt",
-        format_func=lambda prompt_id: _one_line(prompts[prompt_id].problem) if prompt_id in prompts else str(prompt_id),
-    )
-    group = [row for row in rows if row.prompt_id == prompt]
-    right_answers = sum(row.correct for row in group)
-    st.html(
-        f'<div class="m-sub">Prompt</div><div class="m-box">{markup.verbatim(group[0].problem)}</div>'
-        f'<div class="m-sub" style="margin-top:.6rem">Right answer: <b>{markup.text(group[0].answer)}</b> · {right_answers} of {words.plural(len(group), "completion")} right</div>'
-    )
-    st.html(markup.table(_COMPLETION_COLUMNS, [_completion_cells(row) for row in group], label="Completions"))
-
-
-_COMPLETION_COLUMNS = (
-    markup.Column("Grade"),
-    markup.Column("Reward", number=True),
-    markup.Column("Advantage", number=True, wide=True),
-    markup.Column("Tokens", number=True),
-    markup.Column("Answer read", wide=True),
-    markup.Column("Completion"),
-)
-
-
-def _completion_cells(row: CompletionRow) -> list[str]:
-    return [
-        markup.grade(row.correct, row.reason),
-        words.number(row.reward),
-        words.number(row.advantage),
-        markup.text(f"{row.tokens:,}", sub="truncated" if row.truncated else ""),
-        markup.text(row.extracted or "–"),
-        markup.verbatim(row.completion),
-    ]
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 90 else line[:89] + "…"
 
 
 def configuration(run: RunDetail) -> None:

@@ -11,6 +11,7 @@ import streamlit as st
 from backend import palette, waiting, words
 from dashboard import (
     audit_tab,
+    completions_tab,
     evaluation_tabs,
     labelling,
     liveness,
@@ -26,14 +27,15 @@ from db.statuses import ENDED, Kind, Status
 from trainer.config.continuing import shown as setting
 
 _TICK = 2.0
-_Tabs = dict[str, Callable[[RunDetail], None]]
+_Tabs = dict[str, Callable[..., None]]
+"""Each takes the run; those in _BY_THEMSELVES also the seconds between two looks at a living run, None: it stands still."""
 _TABS: dict[Kind, _Tabs] = {
     Kind.TRAINING: {
         "Coefficient": run_tabs.coefficient,
         "Learning": run_tabs.learning,
         "Audit": audit_tab.draw,
         "Speed": run_tabs.speed,
-        "Completions": run_tabs.completions,
+        "Completions": completions_tab.draw,
         "Evaluation": evaluation_tabs.outcome,
         "Answers": evaluation_tabs.answers,
         "Configuration": run_tabs.configuration,
@@ -50,6 +52,8 @@ _TABS: dict[Kind, _Tabs] = {
     },
 }
 _STILL = {"Configuration", "Answers"}
+_BY_THEMSELVES = {"Completions"}
+"""They have settings, and parts of their own that are drawn anew while the run lives."""
 _COEFFICIENT = "mtp/coefficient"
 
 
@@ -88,7 +92,11 @@ def main() -> None:
     for tab, (name, draw) in zip(tabs, drawn.items(), strict=True):
         if tab.open:
             with tab:
-                st.fragment(draw, run_every=every if follow and name not in _STILL else None)(run)
+                live = every if follow and name not in _STILL else None
+                if name in _BY_THEMSELVES:
+                    st.fragment(draw)(run, live)
+                else:
+                    st.fragment(draw, run_every=live)(run)
 
 
 def _header(run_id: int, drawn_for: str) -> None:

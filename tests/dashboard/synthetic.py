@@ -267,27 +267,43 @@ def _evaluate(sink: MemorySink, config: RunConfig, step: int, accuracy: float, r
 def _complete(sink: MemorySink, step: int, accuracy: float, rng: random.Random) -> None:
     items = []
     for prompt in range(4):
-        a, b = rng.randrange(100, 1000), rng.randrange(100, 1000)
+        a, b = (123, 456) if prompt == 3 else (rng.randrange(100, 1000), rng.randrange(100, 1000))
         for sample in range(8):
-            correct = rng.random() < accuracy
+            correct = sample == 0 or (rng.random() < accuracy and sample != 5)  # never all alike
             given = a + b if correct else a + b + rng.choice([-100, -10, 10, 1])
+            written = f"{a % 10}+{b % 10}={(a + b) % 10} carry {(a % 10 + b % 10) // 10};\n<b>sum</b> = {given}"
             items.append(
                 {
-                    "prompt_id": f"train-{step * 7 + prompt}",
+                    "prompt_id": f"train-{prompt}" if prompt == 3 else f"train-{step * 7 + prompt}",
                     "sample": sample,
                     "problem": f"{a}+{b}=",
                     "answer": str(a + b),
-                    "completion": f"{a % 10}+{b % 10}={(a + b) % 10} carry {(a % 10 + b % 10) // 10};\n<b>sum</b> = {given}",
+                    "completion": written,
                     "reward": 1.0 if correct else -1.0,
                     "advantage": (1 if correct else -1) * 0.8,
                     "correct": correct,
                     "extracted": str(given),
                     "reason": "equal to the right answer" if correct else f"{given} is not {a + b}",
-                    "tokens": 27,
+                    "tokens": len(written) + 2,
                     "truncated": False,
+                    "by_token": _by_token(written, rng),
                 }
             )
     sink.emit("completions", step=step, items=items)
+
+
+def _by_token(written: str, rng: random.Random) -> dict[str, Any]:
+    """One token per character, the last one of two bytes, then the end; the first is not predicted by depth 1."""
+    texts = [*written[:-1], "", written[-1], "<eos>"]
+    log_probs = [round(-rng.expovariate(1.5), 3) for _ in texts]
+    mtp = [round(min(value + rng.gauss(-0.2, 0.6), -0.001), 3) for value in log_probs]
+    agrees = [int(value > -1.2) for value in mtp]
+    return {
+        "texts": texts,
+        "log_probs": log_probs,
+        "mtp_log_probs": [None, *mtp[1:]],
+        "agrees": [None, *agrees[1:]],
+    }
 
 
 def add_evaluation(connection: Connection, subject: int, chances: dict[str, list[float]], *, now: float) -> int:

@@ -50,16 +50,6 @@ def test_each_tab_has_its_charts_and_its_address(tab, shows, full_store, open_pa
     assert shows <= drawn
 
 
-def test_completions_of_a_step_are_shown_as_written_with_grade_and_reason(full_store, open_page):
-    app = open_page("run", run=str(full_store.runs["occ"]), tab="Completions")
-    assert app.selectbox(key="step").options == ["newest (10)", "10"]
-    shown = html(app)
-    assert "&lt;b&gt;sum&lt;/b&gt;" in shown
-    assert "equal to the right answer" in shown or "is not" in shown
-    app.selectbox(key="prompt").select_index(2).run()
-    assert html(app) != shown
-
-
 @pytest.mark.parametrize(
     ("tab", "says"), [("Log", "step 12: reward"), ("Events", "saved checkpoints"), ("Configuration", "lambda_plus")]
 )
