@@ -18,10 +18,12 @@ Address = Callable[[Row, str], str | None]
 """From a row and a benchmark to the page that shows what changed; None where there is none."""
 
 
-def changes_address(board: Board, row: Row, benchmark: str) -> str:
-    """The page of what changed between a row and detach."""
-    against = row.difference.to if row.difference else ""
-    return f"changes?{urlencode({'board': board.key, 'row': row.key, 'against': against, 'benchmark': benchmark})}"
+def changes_address(
+    board: Board, row: str, against: str, benchmark: str, experiment: str | None, problem: str | None = None
+) -> str:
+    """The page of what changed between two rows, by their keys, on the board of an experiment or of all."""
+    asked = {"within": experiment, "board": board.key, "row": row, "against": against, "benchmark": benchmark}
+    return f"changes?{urlencode({name: value for name, value in (asked | {'problem': problem}).items() if value})}"
 
 
 def facts(board: Board) -> str:

@@ -1,9 +1,8 @@
-"""What stands behind a difference, at `/changes?board=...&row=...&against=...&benchmark=...&problem=...`."""
+"""What stands behind a difference, at `/changes?within=EXPERIMENT&board=...&row=...&against=...&benchmark=...&problem=...`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -11,6 +10,7 @@ from backend import palette, words
 from backend.leaderboard import Board, Row, behind
 from backend.leaderboard.behind import Change, Share
 from dashboard import markup, navigation, store
+from dashboard.board_markup import changes_address
 from dashboard.live_boards import live_boards
 from db.reads import SampleRow
 
@@ -22,7 +22,10 @@ def main() -> None:
     """Draw the problems on which two rows differ, and one of them with all that was answered."""
     st.title("What changed")
     st.page_link(navigation.leaderboard(), label="Leaderboard", icon=":material/arrow_back:")
-    board = next((board for board in live_boards(None) if board.key == st.query_params.get("board")), None)
+    board = next(
+        (board for board in live_boards(st.query_params.get("within")) if board.key == st.query_params.get("board")),
+        None,
+    )
     if board is None or len(board.rows) < 2:
         st.warning(
             "This board is not there any more, or has one row only: later runs or evaluations took its place.",
@@ -79,10 +82,12 @@ def _list(board: Board, here: Row, there: Row, benchmark: str, changes: Sequence
         markup.Column(f"Right, {there.name}"),
         markup.Column("Change, points", number=True),
     )
-    query = {"board": board.key, "row": here.key, "against": there.key, "benchmark": benchmark}
+    experiment = st.query_params.get("within")
     rows = [
         [
-            markup.link(change.item_id, f"changes?{urlencode({**query, 'problem': change.item_id})}"),
+            markup.link(
+                change.item_id, changes_address(board, here.key, there.key, benchmark, experiment, change.item_id)
+            ),
             _share(change.here, here.regime),
             _share(change.there, there.regime),
             words.points(change.by),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from backend import words
-from backend.leaderboard import Board, boards_to_json, export, figures, paper, snapshots
+from backend.leaderboard import Board, Row, boards_to_json, export, figures, paper, snapshots
 from backend.leaderboard.words import verdict
 from backend.store import writing
 from dashboard import board_markup, markup, navigation, store
@@ -65,7 +65,7 @@ def _follow(experiment: str | None) -> None:
             )
             st.page_link(navigation.new_run(), label="Configure a run", icon=":material/add_circle:")
         return
-    _draw_all(boards, live=True)
+    _draw_all(boards, experiment, live=True)
     st.caption(
         "Each board holds the finished runs that share base model, data, budget, rewards, benchmarks and decoding; a run counts with its evaluation after its last step. "
         "Intervals are 95 %; differences are paired by problem and to detach trained in the same way; p deals the trainings out anew and is corrected for all "
@@ -73,13 +73,13 @@ def _follow(experiment: str | None) -> None:
     )
 
 
-def _draw_all(boards: Sequence[Board], *, live: bool) -> None:
+def _draw_all(boards: Sequence[Board], experiment: str | None, *, live: bool) -> None:
     titles = {board.key: f"{number} · {board.title}" for number, board in enumerate(boards, start=1)}
     for number, board in enumerate(boards):
-        _draw(board, number, titles, live=live)
+        _draw(board, number, titles, experiment, live=live)
 
 
-def _draw(board: Board, number: int, titles: dict[str, str], *, live: bool) -> None:
+def _draw(board: Board, number: int, titles: dict[str, str], experiment: str | None, *, live: bool) -> None:
     st.subheader(titles[board.key] if len(titles) > 1 else board.title, anchor=False)
     for sentence in verdict(board):
         start, _, rest = sentence.partition(": ")
@@ -90,12 +90,7 @@ def _draw(board: Board, number: int, titles: dict[str, str], *, live: bool) -> N
     if board.nearest in titles:
         with st.expander(f"Why it is not mixed with board {words.literal(titles[board.nearest])}"):
             st.html(board_markup.differences_table(board.differs, "Here", f"There, board {titles[board.nearest]}"))
-    st.html(
-        board_markup.table(
-            board,
-            lambda row, name: board_markup.changes_address(board, row, name) if live and row.difference else None,
-        )
-    )
+    st.html(board_markup.table(board, lambda row, name: _changes(board, row, name, experiment) if live else None))
     left, right = st.columns(2, gap="small")
     with left.container(border=True, height="stretch"):
         alt = f"{board.title} of each method with its interval"
@@ -112,6 +107,12 @@ def _draw(board: Board, number: int, titles: dict[str, str], *, live: bool) -> N
             query_params={"runs": ",".join(str(run_id) for row in board.rows for run_id in row.run_ids)},
             icon=":material/stacked_line_chart:",
         )
+
+
+def _changes(board: Board, row: Row, benchmark: str, experiment: str | None) -> str | None:
+    if row.difference is None:
+        return None
+    return board_markup.changes_address(board, row.key, row.difference.to, benchmark, experiment)
 
 
 def _export(boards: Sequence[Board], name: str) -> None:
@@ -169,7 +170,7 @@ def _snapshot(token: str) -> None:
     )
     if snapshots.moved_on(frozen, live_boards(frozen.experiment)):
         st.caption("The leaderboard of now says something else: runs or evaluations have finished or gone since.")
-    _draw_all(frozen.boards, live=False)
+    _draw_all(frozen.boards, frozen.experiment, live=False)
 
 
 def _reported(boards: Sequence[Board]) -> None:

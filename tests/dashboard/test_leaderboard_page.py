@@ -19,13 +19,15 @@ def tables(app, label: str) -> list[str]:
     return re.findall(rf'<table class="m-table" aria-label="{label}".*?</table>', html(app), re.S)
 
 
-def add(home, *runs: tuple[str, int]) -> None:
+def add(home, *runs: tuple[str, int], experiment: str = "demo") -> None:
     """Finished runs of the demo's presets, by seed."""
     if not (home / "models").exists():
         synthetic.make_base(home)
     with store.writing() as connection:
         for preset, seed in runs:
-            synthetic.add_run(connection, home, f"demo/{preset}", seed=seed, now=time.time(), **FEW)
+            synthetic.add_run(
+                connection, home, f"demo/{preset}", seed=seed, now=time.time(), experiment=experiment, **FEW
+            )
 
 
 def test_few_seeds_rank_nothing_and_the_page_says_so(full_store, open_page):
@@ -60,6 +62,22 @@ def test_a_difference_leads_to_the_problems_behind_it_in_the_order_of_their_chan
     ][0]
     app = open_page("changes", **query, problem=problem)
     assert "The texts of this evaluation were not kept" in texts(app)
+
+
+def test_what_changed_is_that_of_the_experiment_whose_board_it_was_opened_from(empty_store, open_page):
+    add(empty_store, ("detach", 0), ("occ-calibrated", 0))
+    add(empty_store, ("detach", 1), ("occ-calibrated", 1), experiment="other")
+    shown = {}
+    for experiment in (None, "other"):
+        app = open_page("leaderboard")
+        if experiment is not None:
+            app.selectbox(key="experiment").select(experiment).run()
+        address = re.findall(r'href="changes\?([^"]*row=[^"]*)"', html(app))[0]
+        asked = {key: values[0] for key, values in parse_qs(address.replace("&amp;", "&")).items()}
+        assert asked.get("within") == experiment
+        [shown[experiment]] = tables(open_page("changes", **asked), "Problems by how much they changed")
+    assert " of 8<" in shown[None]  # two seeds of four samples
+    assert " of 4<" in shown["other"]
 
 
 def test_a_board_that_is_gone_is_said_to_be_in_words(full_store, open_page):
