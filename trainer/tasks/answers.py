@@ -11,6 +11,7 @@ says its rules at its top. What none of them reads goes to math-verify (`trainer
 from __future__ import annotations
 
 import re
+import threading
 
 from trainer.tasks import comparing
 from trainer.tasks.notation import normalise
@@ -52,6 +53,9 @@ def _last_boxed(text: str) -> str | None:
     return text[best_start:best_end] if best_start >= 0 else None
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""mpmath raises its precision for a while inside of some functions, for all threads."""
+
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,99})", re.ASCII)
 
 
@@ -61,4 +65,5 @@ def equal(answer: str, gold: str) -> bool | None:
         return True
     if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
         return False  # both are in lowest form, so that another text is another number
-    return comparing.equal(normalise(answer), normalise(gold))
+    with _ONE_AT_A_TIME:
+        return comparing.equal(normalise(answer), normalise(gold))

@@ -95,8 +95,6 @@ class _Parser:
         self.tokens[self.at] = (kind, rest)
 
     def expression(self, depth: int) -> Tree:
-        if depth > DEEPEST:
-            raise Unreadable("too deep")
         tree = self.term(depth)
         while self.token in ("+", "-"):
             sign = self.take()

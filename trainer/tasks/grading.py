@@ -25,7 +25,7 @@ from trainer.tasks import answers
 from trainer.tasks.items import Item, Scorer
 from trainer.tasks.symbolic import MathScorer
 
-GRADER_VERSION = "5"
+GRADER_VERSION = "6"
 """Changes whenever a verdict may change, so that accuracies are compared only where the same grader gave them."""
 
 LONGEST_FORMULA = 1_000

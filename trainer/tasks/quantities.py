@@ -155,21 +155,14 @@ def same(answer: str, gold: str) -> bool | None:
         return True
     if is_plain(want.tree) and (got.tree is None or symbols(got.tree)):
         got = read(answer, letters=True)
-    if (want.unit or "").startswith("base") or (got.unit or "").startswith("base"):
-        return want.text == got.text and (
-            got.unit in (None, want.unit) or (want.unit is None and got.unit == "base 10")
-        )
-    if _is_angle(want, got) or _is_angle(got, want):
-        angles = [
-            Call("degrees", (one.tree,)) if one.unit == "degree" and one.tree else one.tree for one in (want, got)
-        ]
-        if angles[0] and angles[1] and values.same(angles[0], angles[1]):
-            return True
+    if _is_based(want) or _is_based(got):
+        return want.text == got.text and (got.unit in (None, want.unit) or (want.unit, got.unit) == (None, "base 10"))
+    if (_is_angle(want, got) or _is_angle(got, want)) and _same_angle(want, got):
+        return True
     if want.unit and got.unit and want.unit != got.unit:
         return False
     if want.tree is None or got.tree is None:
-        unread = [one.text for one in (want, got) if one.tree is None]
-        return None if not is_plain(want.tree) and _may_be_asked(want.text, got.text, unread) else False
+        return None if _may_be_asked(want, got) else False
     if "percent" in (want.unit, got.unit):
         return _same_percentage(want.tree, want.unit == "percent", got.tree, got.unit == "percent")
     if is_plain(want.tree):
@@ -181,29 +174,37 @@ def same(answer: str, gold: str) -> bool | None:
     return values.same(want.tree, got.tree) or _approximates(got.tree, want.tree)
 
 
+def _is_based(quantity: Quantity) -> bool:
+    return (quantity.unit or "").startswith("base ")
+
+
 LONGEST_ASKED = 300
 _LIBRARY = words("int iint oint sum prod lim gcd lcm max min det arg Re Im bmod")
 _NOTATION = words("frac sqrt cdot times binom pi infty rightarrow ldots cdots lfloor rfloor lceil rceil")
 _KNOWN = FUNCTIONS.keys() | GREEK | _NOTATION | _LIBRARY
 _UNDONE = re.compile(r"\\(?:sum|prod|i*nt|lim)(?![a-z])")
 _RISKY = re.compile(
-    r"[^\x20-\x7e]|\d{13}|\^ ?\{? ?\d{4}|\^[^^]*\^[^^]*\^[^^]*\^|!|boxed|[=<>]|\\text(?![a-z])|[\[({]{8}|(?:[\[({][^\])}]*){16}|(?<![\\a-z])[a-z]{5}"
+    r"[^\x20-\x7e]|\d{13}|\^ ?\{? ?\d{4}|\^[^^]*\^[^^]*\^[^^]*\^|!|boxed|(?<!_\{[a-z])(?<!_\{[a-z] )=|[<>]|\\text(?![a-z])|[\[({]{8}|(?:[\[({][^\])}]*){16}|(?<![\\a-z])[a-z]{5}"
 )
 
 
-def _may_be_asked(gold: str, answer: str, unread: list[str]) -> bool:
+def _may_be_asked(want: Quantity, got: Quantity) -> bool:
     """Whether a worker process is asked about texts not read here: only what has a command of `_LIBRARY` and none that is unknown.
 
-    Longer than `LONGEST_ASKED`, unbalanced, deeply nested, towers of powers, numbers of 13 digits, factorials or words: not equal.
+    Longer than `LONGEST_ASKED`, unbalanced, deeply nested, towers of powers, numbers of 13 digits, factorials or words: not equal. Nor is
+    anything for a plain number, nor a constant that has no value within the limits.
     """
-    if _UNDONE.search(answer) and not _UNDONE.search(gold):
+    if is_plain(want.tree) or (_UNDONE.search(got.text) and not _UNDONE.search(want.text)):
         return False
+    if got.tree is not None and not symbols(got.tree) and not values.is_defined(got.tree):
+        return False
+    unread = [one.text for one in (want, got) if one.tree is None]
     if any(text.count(opening) != text.count(closing) for text in unread for opening, closing in ("{}", "()", "[]")):
         return False
     commands = [set(re.findall(r"\\([a-zA-Z]+|.)", text)) for text in unread]
     if not all(found & _LIBRARY and found <= _KNOWN for found in commands):
         return False
-    return not any(len(text) > LONGEST_ASKED or _RISKY.search(text) for text in (gold, answer))
+    return not any(len(text) > LONGEST_ASKED or _RISKY.search(text) for text in (want.text, got.text))
 
 
 def _is_angle(degrees: Quantity, radians: Quantity) -> bool:
@@ -213,6 +214,12 @@ def _is_angle(degrees: Quantity, radians: Quantity) -> bool:
         and radians.tree is not None
         and "pi" in calls(radians.tree)
     )
+
+
+def _same_angle(want: Quantity, got: Quantity) -> bool:
+    """Whether two angles are equal, of which one is in degrees and the other in radians."""
+    one, other = (Call("degrees", (of.tree,)) if of.unit == "degree" and of.tree else of.tree for of in (want, got))
+    return one is not None and other is not None and values.same(one, other)
 
 
 def _same_percentage(want: Tree, want_percent: bool, got: Tree, got_percent: bool) -> bool:

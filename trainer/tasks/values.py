@@ -64,6 +64,15 @@ def exact(tree: Tree) -> Fraction | None:
     return found if isinstance(found, Fraction) else None
 
 
+def is_defined(tree: Tree) -> bool:
+    """Whether a tree has a value."""
+    try:
+        value(tree)
+    except Undefined:
+        return False
+    return True
+
+
 def is_complex(tree: Tree) -> bool:
     """Whether a tree has a value that is not real."""
     try:

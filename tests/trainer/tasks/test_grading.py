@@ -119,6 +119,8 @@ class Process:
         ("Answer: no", "yes", False, "not equal to yes"),
         (r"\boxed{\frac{x^2}{2}}", r"\int_0^x t dt", True, r"equal to \int_0^x t dt by math-verify"),
         (r"\boxed{\frac{x^2}{3}}", r"\int_0^x t dt", False, r"not equal to \int_0^x t dt by math-verify"),
+        (r"\boxed{\frac{n(n+1)}{2}}", r"\sum_{k=1}^{n} k", True, r"equal to \sum_{k=1}^{n} k by math-verify"),
+        (r"\boxed{\sum_{k=1}^{n} k}", r"\frac{n(n+1)}{2}", False, r"not equal to \frac{n(n+1)}{2}"),
         ("I do not know", "5", False, "no answer found"),
     ],
 )
