@@ -26,6 +26,7 @@ from backend import processes, reaper, store
 from backend.celery_app import LAUNCH, app
 from backend.devices import devices
 from backend.fleet import WORKER_SILENT
+from backend.load import Meter
 from backend.settings import check_packages, environment, settings
 from db import claims, workers
 from db.claims import Claim, OwnerRow
@@ -56,6 +57,7 @@ class Housekeeper:
         self._starter = os.environ.pop(STARTER, None)
         self.host = socket.gethostname()
         self.devices = devices(settings())
+        self._meter = Meter(settings().home)
         self._supervisor = supervisor
         self._children: dict[tuple[int, int], subprocess.Popen[bytes]] = {}
         self._absences = reaper.Absences()
@@ -88,9 +90,9 @@ class Housekeeper:
     def tick(self) -> None:
         """One round: heartbeat, runs without an owner, queued runs."""
         self._read_exit_statuses()
-        now = time.time()
+        now, load = time.time(), self._meter.look()
         with store.writing() as connection:
-            workers.worker_heartbeat(connection, self.name, self.host, os.getpid(), self.devices, now)
+            workers.worker_heartbeat(connection, self.name, self.host, os.getpid(), self.devices, now, load)
         with store.reading() as connection:
             silent = claims.owners(connection, host=self.host, before=now - SILENT)
             elsewhere = claims.owners_elsewhere(connection, host=self.host)

@@ -24,6 +24,7 @@ page = st.navigation(
         navigation.new_run(),
         navigation.compare(),
         navigation.leaderboard(),
+        navigation.machines(),
         navigation.run(),
         navigation.changes(),
     ],

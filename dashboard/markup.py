@@ -124,6 +124,12 @@ def status(name: str, *, note: str = "", live: bool = False) -> str:
     return f'<span class="m-mark">{dot}{escape(name)}</span>{below}'
 
 
+def worker(state: str) -> str:
+    """Whether a worker is alive, drained or silent, with its dot."""
+    like = {"alive": "running", "drained": "stopping"}.get(state, "failed")
+    return f'<span class="m-mark"><i class="m-dot" style="--m:{palette.status_colour(like)}"></i>{escape(state)}</span>'
+
+
 def regime(name: str) -> str:
     """A regime with a square in its colour."""
     return mark(palette.regime_colour(name), name)

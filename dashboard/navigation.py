@@ -57,3 +57,8 @@ def changes() -> StreamlitPage:
         url_path="changes",
         visibility="hidden",
     )
+
+
+def machines() -> StreamlitPage:
+    """Workers, devices and what waits for them."""
+    return st.Page(_PAGES / "machines.py", title="Machines", icon=":material/dns:", url_path="machines")

@@ -131,6 +131,7 @@ attempts = Table(
     # finished, failed, stopped, or lost: ended by an accident that was not the run's own.
     Column("outcome", String(20)),
     Column("message", Text, nullable=False, default=""),
+    Index(None, "host", "started_at"),
 )
 
 metric_names = Table(
@@ -301,6 +302,8 @@ workers = Table(
     Column("ended_at", Float),
     # It takes no new run, and goes on with those it has.
     Column("draining", Boolean, nullable=False, server_default=false()),
+    # What its host has and how much of it is taken, as the last heartbeat said: see db.workers.Load. None where a worker does not say.
+    Column("load", JSON(none_as_null=True)),
 )
 
 leases = Table(

@@ -3,7 +3,7 @@
 Every function works in the caller's transaction, opened with `db.engine.reading`.
 """
 
-from db.reads.activity import RunEvent, WorkerRow, run_events, workers
+from db.reads.activity import HostRun, LeaseRow, RunEvent, WorkerRow, last_on_hosts, leases, run_events, workers
 from db.reads.alarms import AlarmRow, alarms_on, alarms_raised
 from db.reads.charts import Aligned, Series, aligned, series
 from db.reads.evaluations import (
@@ -54,6 +54,8 @@ __all__ = [
     "EvaluationRow",
     "ExperimentRow",
     "ExportRow",
+    "HostRun",
+    "LeaseRow",
     "Point",
     "RunDetail",
     "RunEvent",
@@ -78,7 +80,9 @@ __all__ = [
     "find_run",
     "finished_mark",
     "get_run",
+    "last_on_hosts",
     "latest",
+    "leases",
     "list_runs",
     "matching_runs",
     "metric_list",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from db import tables
+from db.statuses import Status
+from db.workers import Load
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,39 @@ class WorkerRow:
     ended_at: float | None
     draining: bool
     """It takes no new run."""
+    load: Load | None = None
+    """What its host has and how much of it is taken, by its last heartbeat; None where it did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """A device that a run holds."""
+
+    host: str
+    device: str
+    run_id: int
+    run: str
+    """The run's name."""
+    regime: str
+    status: Status
+    step: int
+    total_steps: int
+    taken_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostRun:
+    """An attempt on a host."""
+
+    host: str
+    run_id: int
+    run: str
+    """The run's name."""
+    number: int
+    started_at: float
+    ended_at: float | None
+    outcome: str | None
+    """None while it lasts."""
 
 
 def run_events(connection: Connection, run_id: int, after_id: int = 0, limit: int = 200) -> list[RunEvent]:
@@ -55,3 +90,33 @@ def workers(connection: Connection) -> list[WorkerRow]:
     table = tables.workers
     statement = select(*(table.c[name] for name in WorkerRow.__dataclass_fields__)).order_by(table.c.name)
     return [WorkerRow(*row) for row in connection.execute(statement)]
+
+
+def leases(connection: Connection) -> list[LeaseRow]:
+    """All devices that runs hold, by host and device."""
+    lease, run = tables.leases.c, tables.runs.c
+    statement = (
+        select(lease.host, lease.device, run.id.label("run_id"), run.name.label("run"), run.regime)
+        .add_columns(run.status, run.step, run.total_steps, lease.taken_at)
+        .join_from(tables.leases, tables.runs)
+        .order_by(lease.host, lease.device)
+    )
+    rows = connection.execute(statement).mappings()
+    return [LeaseRow(**{**row, "status": Status(row["status"])}) for row in rows]
+
+
+def last_on_hosts(connection: Connection, hosts: Sequence[str], each: int = 5) -> list[HostRun]:
+    """The newest attempts on these hosts, at most `each` of one, the newest first."""
+    table = tables.attempts.c
+    found = []
+    for host in hosts:  # one statement for each: a host's newest are then found without numbering all of its attempts
+        statement = (
+            select(table.host, table.run_id, tables.runs.c.name, table.number, table.started_at)
+            .add_columns(table.ended_at, table.outcome)
+            .join_from(tables.attempts, tables.runs)
+            .where(table.host == host)
+            .order_by(table.started_at.desc(), table.run_id.desc())
+            .limit(each)
+        )
+        found += [HostRun(*row) for row in connection.execute(statement)]
+    return found

@@ -151,11 +151,16 @@ def list_runs(
 ) -> list[RunRow]:
     """The newest runs first, at most `limit` of them after the first `offset`.
 
-    `active_first` puts those that hold devices before those that wait, and these before those that have ended.
+    `active_first` puts those that hold devices before those that wait, which stand as they are served, and these before those that have
+    ended.
     """
-    newest = [runs.c.id.desc()]
-    order = [case((runs.c.status.in_(ACTIVE), 0), (runs.c.status == Status.QUEUED, 1), else_=2), *newest]
-    chosen = select(runs.c.id).where(*_conditions(filters)).order_by(*(order if active_first else newest))
+    chosen = select(runs.c.id).where(*_conditions(filters))
+    if active_first:
+        waits = runs.c.status == Status.QUEUED
+        chosen = chosen.order_by(case((runs.c.status.in_(ACTIVE), 0), (waits, 1), else_=2))
+        served = [-runs.c.priority, runs.c.queued_at, runs.c.id]  # the order of db.queue
+        chosen = chosen.order_by(*(case((waits, key), else_=0) for key in served))
+    chosen = chosen.order_by(runs.c.id.desc())
     # Chosen first: a row that is only sorted needs none of its other columns.
     ids = list(connection.execute(chosen.limit(limit).offset(offset)).scalars())
     found = {row.id: row for row in _with_headlines(connection, _rows().where(runs.c.id.in_(ids)))}

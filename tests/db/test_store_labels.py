@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from store_helpers import claim, submit
 
-from db import labels, reads, runs
+from db import labels, reads, runs, tables
 from db.engine import reading, writing
 from db.statuses import Status
 from trainer.errors import StoreError
@@ -120,3 +120,18 @@ def test_a_listed_run_says_on_which_host_it_is(store):
         submit(connection, "waits")
         found = {row.name: (row.host, row.status) for row in reads.list_runs(connection)}
     assert found == {"waits": (None, Status.QUEUED), "occ-seed0": ("beta", Status.STARTING)}
+
+
+def test_what_holds_devices_stands_before_what_waits_in_its_order_and_what_has_ended(store, three):
+    with writing(store) as connection:
+        running, first, urgent = submit(connection, "r"), submit(connection, "1"), submit(connection, "!", priority=5)
+        labels.archive(connection, [three[0]], 3.0)
+    with writing(store) as connection:
+        late = submit(connection, "later", now=9.0)
+        connection.execute(tables.runs.update().where(tables.runs.c.id == running).values(status=Status.RUNNING))
+    with reading(store) as connection:
+        rows = reads.list_runs(connection, active_first=True, archived=False)
+        names = {running: "running", first: "first", urgent: "urgent", late: "late", three[1]: "b", three[2]: "c"}
+        assert [names[row.id] for row in rows] == ["running", "urgent", "first", "late", "c", "b"]
+        [row] = reads.list_runs(connection, active_first=True, archived=False, offset=3, limit=1)
+        assert row.id == late
