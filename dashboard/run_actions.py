@@ -18,6 +18,7 @@ from trainer.evaluation import suites
 from trainer.folder import checkpoints
 
 _STOP, _RESUME, _STEPS, _EVALUATE = "stop", "resume", "resume:steps", "evaluate"
+_EVALUATED_STEP = "evaluate:step"
 
 
 def draw(run: RunDetail) -> None:
@@ -116,7 +117,7 @@ def _resume_evaluation(run: RunDetail) -> None:
 def _evaluate(run: RunDetail, steps: list[int]) -> None:
     with st.popover("Evaluate", icon=":material/quiz:", key=_EVALUATE, on_change="rerun"):
         st.markdown("Puts a checkpoint to a suite of problems, as a run of its own in the queue.")
-        step = st.selectbox("Checkpoint of step", steps, key=f"{_EVALUATE}:step")
+        step = st.selectbox("Checkpoint of step", steps, key=_EVALUATED_STEP)
         suite = st.selectbox(
             "Suite",
             [suites.SIX, suites.DEMO, *suites.KNOWN],
@@ -140,6 +141,12 @@ def _evaluate(run: RunDetail, steps: list[int]) -> None:
             on_click=_do,
             args=(_EVALUATE, "quiz", lambda: _queue_evaluation(run, step, suite, samples)),
         )
+
+
+def open_evaluate(step: int) -> None:
+    """Open the popover of an evaluation with the checkpoint of this step chosen."""
+    st.session_state[_EVALUATE] = True
+    st.session_state[_EVALUATED_STEP] = step
 
 
 def _queue_evaluation(run: RunDetail, step: int, suite: str, samples: int) -> str:

@@ -31,7 +31,7 @@ from transformers import PreTrainedTokenizerBase
 
 from trainer.config import RunConfig
 from trainer.errors import ModelError
-from trainer.folder import CHECKPOINTS
+from trainer.folder import CHECKPOINTS, asked
 from trainer.manifest import flaw, seal, to_disk
 from trainer.models.joint import JointModel
 from trainer.models.storage import save_joint
@@ -113,8 +113,8 @@ class Checkpoints:
     @property
     def best(self) -> StoredCheckpoint | None:
         """The one with the highest held-out accuracy by the configured evaluation, of equals the newest."""
-        wanted = _asked(self._config.model_dump(mode="json"))
-        rated = [one for one in self.good if one.accuracy is not None and _asked(one.config) == wanted]
+        wanted = asked(self._config.model_dump(mode="json"))
+        rated = [one for one in self.good if one.accuracy is not None and asked(one.config) == wanted]
         return max(rated, key=lambda one: (one.accuracy, one.step), default=None)
 
     def save(
@@ -217,17 +217,12 @@ def _inspect(path: Path) -> StoredCheckpoint | BrokenCheckpoint:
         about = json.loads((path / "about.json").read_bytes())
         found = StoredCheckpoint(about["step"], path, about["config"], about["accuracy"])
         name = _name(found.step)
-        _asked(found.config)
+        asked(found.config)
         if not isinstance(found.accuracy, float | int | None):
             raise TypeError(f"accuracy is {found.accuracy!r}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return BrokenCheckpoint(path, f"about.json is not one of this program's ({error!r})")
     return found if path.name == name else BrokenCheckpoint(path, f"it is {name} under another name")
-
-
-def _asked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What an evaluation asks: accuracies are comparable where it is the same."""
-    return {name: value for name, value in config["evaluation"].items() if name != "every"}
 
 
 def _remove(path: Path) -> None:

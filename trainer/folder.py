@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ def checkpoints(folder: Path) -> dict[int, Path]:
         if number.isdecimal() and (path / "model").is_dir():
             found[int(number)] = path / "model"
     return found
+
+
+def asked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration's evaluation asks: accuracies of checkpoints are comparable where it is the same."""
+    return {name: value for name, value in config["evaluation"].items() if name != "every"}
 
 
 def keep_config(config: RunConfig | EvaluationConfig, folder: Path) -> None:

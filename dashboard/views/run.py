@@ -11,6 +11,7 @@ import streamlit as st
 from backend import palette, waiting, words
 from dashboard import (
     audit_tab,
+    checkpoints_tab,
     completions_tab,
     evaluation_tabs,
     labelling,
@@ -36,6 +37,7 @@ _TABS: dict[Kind, _Tabs] = {
         "Audit": audit_tab.draw,
         "Speed": run_tabs.speed,
         "Completions": completions_tab.draw,
+        "Checkpoints": checkpoints_tab.draw,
         "Evaluation": evaluation_tabs.outcome,
         "Answers": evaluation_tabs.answers,
         "Configuration": run_tabs.configuration,

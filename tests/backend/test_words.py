@@ -115,3 +115,19 @@ def test_alarms_of_a_listed_run_are_named_or_counted():
     assert ">Entropy collapse<" in markup.alarms(["Entropy collapse"])
     assert ">2 alarms<" in markup.alarms(["Entropy collapse", "<b>"])
     assert "<b>" not in markup.alarms(["<b>"])
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (99_960, "100 kB"),
+        (63_400_000, "63.4 MB"),
+        (145e8, "14.5 GB"),
+        (2e15, "2000 TB"),
+    ],
+)
+def test_sizes_have_sensible_digits(count, said):
+    assert words.size(count) == said

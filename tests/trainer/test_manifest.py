@@ -9,7 +9,7 @@ import pytest
 from checkpoints import cut, flip_a_bit
 
 from trainer import manifest
-from trainer.manifest import MANIFEST, flaw, seal, to_disk
+from trainer.manifest import MANIFEST, flaw, flaw_at_a_glance, seal, to_disk
 
 
 @pytest.fixture
@@ -27,6 +27,16 @@ def test_a_sealed_folder_is_whole(sealed):
     assert flaw(sealed) is None
     shutil.copytree(sealed, sealed.with_name("copy"))
     assert flaw(sealed.with_name("copy")) is None
+
+
+def test_a_glance_sees_names_and_sizes_and_no_contents(sealed):
+    assert flaw_at_a_glance(sealed) is None
+    flip_a_bit(sealed / "model" / "weights")
+    assert flaw_at_a_glance(sealed) is None
+    cut(sealed / "model" / "weights")
+    assert flaw_at_a_glance(sealed) == "model/weights has 128 bytes instead of 256"
+    (sealed / "state").unlink()
+    assert flaw_at_a_glance(sealed) == "state is missing"
 
 
 @pytest.mark.parametrize(
