@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +9,6 @@ from typing import Annotated
 import typer
 
 from backend.cli.common import reading
-
-_ENDINGS = {"html": ".html", "markdown": ".md"}
 
 
 def report(
@@ -45,9 +42,8 @@ def report(
             connection, experiment, now=time.time(), tell=lambda what: status.update(f"reading: {what}")
         )
     for format, path in files.items():
-        text = service.to_html(made) if format == "html" else service.to_markdown(made)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(service.written(made, format), encoding="utf-8")
         typer.echo(path)
 
 
@@ -57,14 +53,15 @@ def _files(experiment: str, output: Path, formats: str | None) -> dict[str, Path
     Raises:
         ConfigError: a format is not known, or does not fit the file.
     """
+    from backend.report import ENDINGS, file_name
     from trainer.errors import ConfigError, Problem
 
-    ending = next((name for name, suffix in _ENDINGS.items() if output.suffix == suffix and not output.is_dir()), None)
+    ending = next((name for name, suffix in ENDINGS.items() if output.suffix == suffix and not output.is_dir()), None)
     wanted = (
-        [part.strip() for part in formats.split(",")] if formats is not None else [ending] if ending else [*_ENDINGS]
+        [part.strip() for part in formats.split(",")] if formats is not None else [ending] if ending else [*ENDINGS]
     )
     for name in wanted:
-        if name not in _ENDINGS:
+        if name not in ENDINGS:
             raise ConfigError([Problem("--format", f"{name!r} is not known; give html, markdown, or html,markdown")])
     if ending is None:
         if output.suffix and not output.is_dir():
@@ -76,8 +73,7 @@ def _files(experiment: str, output: Path, formats: str | None) -> dict[str, Path
                     )
                 ]
             )
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", experiment).strip("-").lower() or "experiment"
-        return {name: output / f"report-{slug}{_ENDINGS[name]}" for name in wanted}
+        return {name: output / file_name(experiment, name) for name in wanted}
     if wanted != [ending]:
         message = f"{formats} does not fit the file {output.name}; give a folder, or leave --format out"
         raise ConfigError([Problem("--format", message)])

@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import Connection
 
 from backend import words
@@ -20,7 +22,21 @@ from backend.report.html import to_html
 from backend.report.markdown import to_markdown
 from backend.report.sections import answer, closing, course, protocol, runs, settings
 
-__all__ = ["Report", "make", "to_html", "to_markdown"]
+__all__ = ["ENDINGS", "Report", "file_name", "make", "to_html", "to_markdown", "written"]
+
+ENDINGS = {"html": ".html", "markdown": ".md"}
+"""By format, how its files end."""
+
+
+def file_name(experiment: str, format: str) -> str:
+    """What the file of a report is called."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", experiment).strip("-").lower() or "experiment"
+    return f"report-{slug}{ENDINGS[format]}"
+
+
+def written(report: Report, format: str) -> str:
+    """The report as the text of a file."""
+    return to_html(report) if format == "html" else to_markdown(report)
 
 
 def make(connection: Connection, experiment: str, *, now: float, tell: Tell = lambda what: None) -> Report:

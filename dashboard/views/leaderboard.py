@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import streamlit as st
 
-from backend import words
+from backend import report, words
 from backend.leaderboard import Board, Row, boards_to_json, export, figures, paper, snapshots
 from backend.leaderboard.words import verdict
-from backend.store import writing
+from backend.store import reading, writing
 from dashboard import board_markup, markup, navigation, store
 from dashboard.live_boards import live_boards
 from db import reads
@@ -35,16 +37,18 @@ def _now() -> None:
     with store.reading() as connection:
         experiments = [experiment.name for experiment in reads.experiments(connection)]
     experiment = _ALL
-    left, _, *tools = st.columns([4, 1, 2, 2, 3], vertical_alignment="bottom")
+    left, *tools = st.columns([3, 2, 2, 2, 2], vertical_alignment="bottom")
     if len(experiments) > 1:
         experiment = left.selectbox("Experiment", [_ALL, *experiments], key="experiment", bind="query-params")
     chosen = None if experiment == _ALL else experiment
     boards = live_boards(chosen)
     with tools[0]:
-        _export(boards, "leaderboard")
+        _report(chosen or (experiments[0] if len(experiments) == 1 else None))
     with tools[1]:
-        kept = _freeze(boards, chosen)
+        _export(boards, "leaderboard")
     with tools[2]:
+        kept = _freeze(boards, chosen)
+    with tools[3]:
         _list_snapshots()
     if kept is not None:
         with st.container(border=True):
@@ -113,6 +117,30 @@ def _changes(board: Board, row: Row, benchmark: str, experiment: str | None) -> 
     if row.difference is None:
         return None
     return board_markup.changes_address(board, row.key, row.difference.to, benchmark, experiment)
+
+
+def _report(experiment: str | None) -> None:
+    """Downloads that are made when they are asked for: a report reads all runs of its experiment."""
+    with st.popover("Report", icon=":material/description:", width="stretch"):
+        if experiment is None:
+            st.caption("A report is on one experiment: choose it on the left.")
+            return
+        st.caption(
+            "Answer, protocol, curves, every run, configurations, and the commands to repeat it, as of now. Making it can take some seconds."
+        )
+        for format, title in (("html", "HTML, one file"), ("markdown", "Markdown")):
+            st.download_button(
+                title,
+                partial(_reported_now, experiment, format),
+                report.file_name(experiment, format),
+                key=f"report:{format}",
+                on_click="ignore",
+            )
+
+
+def _reported_now(experiment: str, format: str) -> str:
+    with reading() as connection:
+        return report.written(report.make(connection, experiment, now=time.time()), format)
 
 
 def _export(boards: Sequence[Board], name: str) -> None:

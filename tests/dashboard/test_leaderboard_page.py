@@ -119,3 +119,14 @@ def test_the_papers_rows_stand_apart_also_where_nothing_was_measured(empty_store
     assert "arXiv 2605.28184" in texts(app)
     [table] = tables(app, "Reported by the paper, not measured here")
     assert "61.7" in table
+
+
+def test_a_report_is_offered_for_one_experiment_and_made_only_when_it_is_asked_for(full_store, open_page):
+    app = open_page("leaderboard")
+    assert "A report is on one experiment: choose it on the left." in texts(app)
+    app.selectbox(key="experiment").set_value("demo").run()
+    offered = {element.proto.id.rpartition("-")[2]: element.proto for element in app.get("download_button")}
+    for key in ("report:html", "report:markdown"):
+        assert offered[key].deferred_file_id
+        assert not offered[key].url
+    assert not offered["export:csv"].deferred_file_id

@@ -41,7 +41,7 @@ def status(mtprl, run: int) -> dict:
     return json.loads(shown.stdout)
 
 
-def test_launch_watch_and_rank_a_run(page, address, mtprl):
+def test_launch_watch_and_rank_a_run(page, address, mtprl, tmp_path):
     run = launch(page, address, Steps="4", Seeds="3")
     page.goto(f"{address}/run?run={run}")
     expect(page.get_by_text("running", exact=True).first).to_be_visible(timeout=60_000)
@@ -65,6 +65,14 @@ def test_launch_watch_and_rank_a_run(page, address, mtprl):
     expect(page.get_by_text("these checkpoints, not these methods").first).to_be_visible()
     board = json.loads(mtprl("leaderboard", "--json").stdout)
     assert "occ" in json.dumps(board)
+
+    page.get_by_role("button", name="Report").click()
+    with page.expect_download(timeout=60_000) as download:
+        page.get_by_role("button", name="HTML, one file").click()
+    download.value.save_as(tmp_path / "report.html")
+    page.goto((tmp_path / "report.html").as_uri())
+    expect(page.get_by_role("heading", name="Answer")).to_be_visible()
+    expect(page.locator(".js-plotly-plot .scatterlayer").first).to_be_visible()
 
 
 def test_a_refused_value_stands_beside_its_field_and_keeps_the_rest(page, address, mtprl):

@@ -156,7 +156,7 @@ def _figures(found: Gathered, wanted: Sequence[_Chart], means: Means, width: int
         )
         yield Figure(
             figure,
-            alt=f"{chart.title} by step: mean over seeds of {len(drawn)} methods with 95 % intervals, {len(raw)} runs behind",
+            alt=f"{chart.title} by step: mean over seeds of {words.plural(len(drawn), 'method')} with 95 % intervals, {words.plural(len(raw), 'run')} behind",
             note=" ".join(filter(None, notes)),
             values=_values(chart, drawn) if drawn else None,
         )
