@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with `digits` significant digits; '–' where there is none, 'NaN' and '∞' in words, not as an empty cell."""
@@ -61,14 +59,6 @@ def age(since: float, now: float) -> str:
 def plural(count: int, noun: str) -> str:
     """'1 run', '1,200 runs' (never 'run(s)'), for nouns whose plural ends in s."""
     return f"{count:,} {noun if count == 1 else noun + 's'}"
-
-
-def size(count: float) -> str:
-    """Bytes: '640 B', '1.2 kB', '63 MB', '14.5 GB'."""
-    power = 0
-    while count >= 999.5 and power < len(_UNITS) - 1:
-        count, power = count / 1000, power + 1
-    return f"{count:.0f} {_UNITS[power]}" if power == 0 or count >= 99.95 else f"{count:.1f} {_UNITS[power]}"
 
 
 def time_left(*, step: int, total: int, from_step: int, elapsed: float) -> float | None:

@@ -45,14 +45,12 @@ def _card(run: RunDetail, one: Listed) -> None:
         f"{words.size(one.size)}, of it model and heads {words.size(one.model_size)}",
     ]
     said = "whole" if one.flaw is None else f"broken: {one.flaw}"
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.html(
-            f'<div class="m-head"><b>Step {one.step:,}</b>{markup.text(" and ".join(marks))}'
-            f"{markup.event(said, 'info' if one.flaw is None else 'error')}"
-            f'<span class="m-sub">{markup.text(" · ".join(facts))}</span></div>'
-        )
-        if one.flaw is None:
-            _buttons(run, one)
+    st.html(
+        f'<div class="m-head"><b>Step {one.step:,}</b>'
+        + (f"<span>{markup.text(' and '.join(marks))}</span>" if marks else "")
+        + f"<span>{markup.event(said, 'info' if one.flaw is None else 'error')}</span>"
+        + f'<span class="m-sub">{markup.text(" · ".join(facts))}</span></div>'
+    )
     if one.flaw is not None:
         st.caption(
             words.literal(
@@ -61,6 +59,8 @@ def _card(run: RunDetail, one: Listed) -> None:
         )
         st.code(str(one.path), language=None)
         return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _buttons(run, one)
     path = shlex.quote(str(one.model))
     st.caption("A new run, or an evaluation, that begins with it")
     st.code(f"--set model.path={path}", language="bash")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import time
-from pathlib import Path
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -20,7 +19,6 @@ from trainer.config import yaml_text
 from trainer.events import encode_number
 
 _MAX_POINTS = 1000
-_LOG_BYTES = 64 * 1024
 _EVENTS = 1000
 
 
@@ -115,26 +113,6 @@ def configuration(run: RunDetail) -> None:
             st.caption(f"From preset `{run.preset}`.")
     st.code(text, language="yaml")
     st.caption(f"Folder of the run: `{run.folder}`")
-
-
-def log(run: RunDetail) -> None:
-    """The end of what the trainer printed."""
-    path = Path(run.folder) / "trainer.log"
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, io.SEEK_END)
-            file.seek(max(size - _LOG_BYTES, 0))
-            tail = file.read().decode("utf-8", "replace")
-    except OSError:
-        st.info(
-            f"There is no log to read at `{path}`: the trainer has not started yet, or ran on another machine.",
-            icon=":material/hourglass_empty:",
-        )
-        return
-    if size > _LOG_BYTES:
-        tail = tail.partition("\n")[2]
-        st.caption(f"The last {_LOG_BYTES // 1024} KiB of {size / 1024:,.0f} KiB. All of it: `{path}`")
-    st.html(markup.log(tail or "(empty)"))
 
 
 def events(run: RunDetail) -> None:

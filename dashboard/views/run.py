@@ -16,6 +16,7 @@ from dashboard import (
     evaluation_tabs,
     labelling,
     liveness,
+    log_tab,
     markup,
     navigation,
     run_actions,
@@ -41,7 +42,7 @@ _TABS: dict[Kind, _Tabs] = {
         "Evaluation": evaluation_tabs.outcome,
         "Answers": evaluation_tabs.answers,
         "Configuration": run_tabs.configuration,
-        "Log": run_tabs.log,
+        "Log": log_tab.draw,
         "Events": run_tabs.events,
     },
     Kind.EVALUATION: {
@@ -49,12 +50,12 @@ _TABS: dict[Kind, _Tabs] = {
         "Answers": evaluation_tabs.answers,
         "Speed": run_tabs.speed,
         "Configuration": run_tabs.configuration,
-        "Log": run_tabs.log,
+        "Log": log_tab.draw,
         "Events": run_tabs.events,
     },
 }
 _STILL = {"Configuration", "Answers"}
-_BY_THEMSELVES = {"Completions"}
+_BY_THEMSELVES = {"Completions", "Log"}
 """They have settings, and parts of their own that are drawn anew while the run lives."""
 _COEFFICIENT = "mtp/coefficient"
 
@@ -76,7 +77,7 @@ def main() -> None:
         run = reads.get_run(connection, int(text))
     every = None if run.status in ENDED else _TICK
 
-    title, actions = st.columns([3, 2], vertical_alignment="bottom")
+    title, actions = st.columns([2, 3], vertical_alignment="bottom")
     title.title(run.name, anchor=False)
     with actions.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
         follow = every is not None and st.toggle(

@@ -121,12 +121,11 @@ def test_alarms_of_a_listed_run_are_named_or_counted():
     ("count", "said"),
     [
         (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (99_960, "100 kB"),
-        (63_400_000, "63.4 MB"),
-        (145e8, "14.5 GB"),
-        (2e15, "2000 TB"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (64 * 2**20, "64.0 MiB"),
+        (145e8, "13.5 GiB"),
+        (2**51, "2048 TiB"),
     ],
 )
 def test_sizes_have_sensible_digits(count, said):

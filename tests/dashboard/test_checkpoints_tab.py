@@ -22,7 +22,7 @@ def kept(full_store) -> Iterator[Path]:
     for step, accuracy in ((10, 0.8), (12, 0.5)):
         path = Path(run.folder) / "checkpoints" / f"step-{step:06d}"
         (path / "model").mkdir(parents=True)
-        (path / "model" / "weights").write_bytes(b"w" * 2000)
+        (path / "model" / "weights").write_bytes(b"w" * 2048)
         about = {"step": step, "accuracy": accuracy, "config": dict(run.config)}
         (path / "about.json").write_text(json.dumps(about))
         seal(path)
@@ -38,15 +38,15 @@ def test_each_checkpoint_says_what_it_is_and_how_to_use_it(full_store, open_page
     app = opened(full_store, open_page)
     assert not app.exception
     newest, best = [part for part in html(app).split('<div class="m-head">') if part.startswith("<b>Step")]
-    assert newest.startswith("<b>Step 12</b>newestwhole")
-    assert best.startswith("<b>Step 10</b>bestwhole")
+    assert newest.startswith("<b>Step 12</b><span>newest</span><span>whole</span>")
+    assert best.startswith("<b>Step 10</b><span>best</span><span>whole</span>")
     assert "accuracy 80.0 %" in best
-    assert "model and heads 2.0 kB" in best
+    assert "model and heads 2.0 KiB" in best
     lines = [element.value for element in app.code]
     assert f"--set model.path={kept}/step-000012/model" in lines
     assert f"transformers serve {kept}/step-000010/model" in lines
     assert "vLLM" in texts(app)
-    assert [one.proto.label for one in app.get("download_button")] == ["CSV", "Download, 2.0 kB", "Download, 2.0 kB"]
+    assert [one.proto.label for one in app.get("download_button")] == ["CSV", "Download, 2.0 KiB", "Download, 2.0 KiB"]
 
 
 def test_evaluate_opens_the_form_above_with_that_step(full_store, open_page, kept):
@@ -61,17 +61,17 @@ def test_evaluate_opens_the_form_above_with_that_step(full_store, open_page, kep
 def test_a_broken_checkpoint_says_what_is_wrong_and_offers_nothing(full_store, open_page, kept):
     (kept / "step-000012" / "model" / "weights").write_bytes(b"w")
     app = opened(full_store, open_page)
-    assert "broken: model/weights has 1 bytes instead of 2000" in html(app)
-    assert "Step 10</b>newest and best" in html(app)
+    assert "broken: model/weights has 1 bytes instead of 2048" in html(app)
+    assert "Step 10</b><span>newest and best" in html(app)
     assert not [button for button in app.button if button.key == "checkpoint:12:evaluate"]
     assert str(kept / "step-000012") in [element.value for element in app.code]
 
 
 def test_a_large_model_is_not_offered_as_a_download(full_store, open_page, kept, monkeypatch):
-    monkeypatch.setattr(checkpoints_tab, "LARGEST_DOWNLOAD", 1999)
+    monkeypatch.setattr(checkpoints_tab, "LARGEST_DOWNLOAD", 2047)
     app = opened(full_store, open_page)
     assert [one.proto.label for one in app.get("download_button")] == ["CSV"]
-    assert "Too large to download here (2.0 kB)" in texts(app)
+    assert "Too large to download here (2.0 KiB)" in texts(app)
 
 
 def test_without_checkpoints_the_page_says_when_they_come(full_store, open_page):

@@ -60,6 +60,21 @@ def test_log_events_and_configuration(tab, says, full_store, open_page):
     assert says in html(app) + "".join(element.value for element in app.code)
 
 
+def test_the_log_is_searched_and_says_how_much_of_it(full_store, open_page):
+    app = open_page("run", run=str(full_store.runs["occ"]), tab="Log", search="STEP 1")
+    assert "4 lines with this text in all of the log" in texts(app)  # 1, 10, 11, 12
+    assert html(app).count("<mark>step 1</mark>") == 4
+    app.text_input(key="search").set_value("<nowhere>").run()
+    assert "0 lines" in texts(app)
+    assert "Nothing found" in texts(app)
+    app.text_input(key="search").set_value("").run()
+    assert "step 12: reward" in html(app)
+
+
+def test_a_run_that_has_not_started_has_no_log_yet(full_store, open_page):
+    assert "has not started yet" in texts(open_page("run", run=str(full_store.runs["queued"]), tab="Log"))
+
+
 def test_an_unknown_run_is_said_in_words(full_store, open_page):
     assert "does not exist" in texts(open_page("run", run="999"))
     assert "is no run's number" in texts(open_page("run", run="x"))
