@@ -106,7 +106,7 @@ def _code(block: Code) -> str:
     button = "<button type='button' class='copy'>Copy</button>"
     if block.folded:
         return f"<details class='code'><summary>{escape(block.title)}</summary>{button}{text}</details>"
-    return f"<div class='code'><p class='title'>{escape(block.title)}</p>{button}{text}</div>"
+    return f"<div class='code'>{button}<p class='title'>{escape(block.title)}</p>{text}</div>"
 
 
 def _json(figure: go.Figure) -> str:

@@ -29,9 +29,10 @@ def lead(found: Gathered) -> list[str]:
     steps = _said(words.plural(run.total_steps, "step") for run in found.runs)
     counts = {len(method.averaged) for method in found.methods}
     seeds = words.plural(counts.pop(), "seed") if len(counts) == 1 else f"{min(counts)} to {max(counts)} seeds"
-    compared = f"{len(names)} methods are compared" if len(names) > 1 else "One method was trained"
+    many = len(names) > 1
+    said = f"{len(names)} methods are compared, with {seeds} of each" if many else f"One method, with {seeds}"
     sentences = [
-        f"{compared}, {'with ' if len(names) > 1 else 'on '}{seeds}{' of each' if len(names) > 1 else ''}: {'; '.join(names)}.",
+        f"{said}: {'; '.join(names)}.",
         f"All begin with the model {models} and train on {data} for {steps}.",
     ]
     return [*sentences, *_unfinished(found)]
@@ -110,8 +111,7 @@ def _unfinished(found: Gathered) -> Iterator[str]:
     for status, said in ((Status.FAILED, "failed"), (Status.STOPPED, "stopped")):
         ids = [run.id for run in found.runs if run.status == status]
         if ids:
-            verb = "was" if len(ids) == 1 and status == Status.STOPPED else "were" if status == Status.STOPPED else ""
-            yield f"{words.plural(len(ids), 'run')} {f'{verb} ' if verb else ''}{said} ({', '.join(map(str, ids))}): listed, not averaged."
+            yield f"{words.plural(len(ids), 'run')} {said} ({', '.join(map(str, ids))}): listed, not averaged."
 
 
 def _data(data: dict[str, object]) -> str:

@@ -10,8 +10,9 @@ from html.parser import HTMLParser
 import pytest
 from reported import MARKUP
 
+from backend import charts
 from backend.report import Report, to_html, to_markdown
-from backend.report.document import Figure
+from backend.report.document import Figure, Section
 
 Made = Callable[[str], Report]
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -137,3 +138,14 @@ def test_both_files_have_the_same_tables(made: Made):
 def test_what_is_not_there_is_said_in_words(made: Made, experiment, said):
     assert said in " ".join(Page(to_html(made(experiment))).text().split())
     assert said in to_markdown(made(experiment)).replace("\\", "")
+
+
+def test_no_text_in_a_figure_ends_the_script_that_holds_it():
+    figure = Figure(charts.lines("</script><b>&amp;", [charts.Line("<!--", [1], [2.0], "#000000")]), "alt '><b>", "")
+    text = to_html(Report("t", (), [Section("s", [figure])]))
+    page = Page(text)
+    assert page.open == []
+    assert not page.of("b")
+    [spec] = [data for tag, data in page.texts if tag == "script" and data.startswith("{")]
+    assert json.loads(spec)["layout"]["title"]["text"] == "</script><b>&amp;"
+    assert "<!--" not in spec
