@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from functools import cache
+
+import psutil
 
 from backend.settings import Settings
 
@@ -69,3 +72,21 @@ def _nvidia_smi() -> dict[int, str]:
         return {}
     rows = (line.partition(",") for line in answer.stdout.splitlines())
     return {int(index): uuid.strip() for index, _, uuid in rows if index.strip().isdigit()}
+
+
+@cache
+def memory_of(kind: str) -> int | None:
+    """Bytes of memory of this host: of the processor's slots together, or of its smallest GPU; None where it cannot be told.
+
+    Args:
+        kind: cpu or cuda.
+    """
+    if kind == "cpu":
+        return int(psutil.virtual_memory().total)
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    sizes = [int(line) for line in answer.stdout.split() if line.isdigit()]
+    return min(sizes) * 2**20 if sizes else None

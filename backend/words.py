@@ -47,6 +47,14 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
+def short(count: int) -> str:
+    """A count in three digits: '950', '48.2 K', '1.24 M', '7.62 B'."""
+    for limit, unit, name in ((1e3, 1, ""), (1e6, 1e3, " K"), (1e9, 1e6, " M"), (1e15, 1e9, " B")):
+        if count < 0.9995 * limit:
+            return f"{count:,}" if unit == 1 else f"{number(count / unit)}{name}"
+    return f"{count:,}"
+
+
 def age(since: float, now: float) -> str:
     """How long ago, in the coarsest unit that says something: 'just now', '40 s ago', '5 min ago', '3 h ago', '2 d ago'."""
     seconds = max(now - since, 0.0)

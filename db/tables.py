@@ -274,6 +274,18 @@ snapshots = Table(
     Column("content", Text, nullable=False),
 )
 
+# Names for models and data sets; `content` is what a name stands for in a configuration.
+registered = Table(
+    "registered",
+    metadata,
+    Column("kind", String(20), primary_key=True),
+    Column("name", String(80), primary_key=True),
+    Column("content", JSON, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_by", String(200), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
 run_events = Table(
     "run_events",
     metadata,

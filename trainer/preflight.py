@@ -27,12 +27,13 @@ from trainer.errors import ConfigError, DataError, Problem
 from trainer.tasks import check as check_data
 
 # As in trainer.models.storage, which cannot be imported without torch.
-_HEADS_FILE = "mtp.safetensors"
-_HEADS_CONFIG = "mtp_config.json"
-_LONGEST_HEADER = 100_000_000  # bytes: the bound of the safetensors library
+HEADS_FILE = "mtp.safetensors"
+HEADS_CONFIG = "mtp_config.json"
+LONGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header: the bound of that library."""
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _DEMO_BASE = ("models", "addition")
 _DEMO_DATA = ("data", "addition")
@@ -44,16 +45,16 @@ def check(config: RunConfig) -> None:
     Raises:
         ConfigError: with every reason, each naming its field, such as evaluation.benchmarks.0.data.path.
     """
-    problems = _model_problems(config.model)
-    count, data_problems = _count("data", config.data)
+    problems = model_problems(config.model)
+    problem_count, data_problems = count("data", config.data)
     problems += data_problems
     needed = config.rollout.prompts_per_step
-    if not data_problems and count < needed:
-        message = f"{needed} is more than the {count} problems of the training data; use at most {count}, or more data"
+    if not data_problems and problem_count < needed:
+        message = f"{needed} is more than the {problem_count} problems of the training data; use at most {problem_count}, or more data"
         problems.append(Problem("rollout.prompts_per_step", message))
     for index, benchmark in enumerate(config.evaluation.benchmarks):
-        problems += _count(f"evaluation.benchmarks.{index}.data", benchmark.data)[1]
-    problems += _chat_problems(
+        problems += count(f"evaluation.benchmarks.{index}.data", benchmark.data)[1]
+    problems += chat_problems(
         config.model, {"data": config.data, **_sections("evaluation.", config.evaluation.benchmarks)}
     )
     if problems:
@@ -91,7 +92,8 @@ def _model_file(path: str, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else Path()  # known not to exist there
 
 
-def _chat_problems(model: EvaluatedModel, sections: Mapping[str, Data]) -> list[Problem]:
+def chat_problems(model: EvaluatedModel, sections: Mapping[str, Data]) -> list[Problem]:
+    """Which of these data sections ask for a chat template that the model does not have."""
     asked = [field for field, data in sections.items() if data.chat]
     if not asked or has_chat_template(model.path) is not False:
         return []
@@ -105,14 +107,14 @@ def check_evaluation(config: EvaluationConfig) -> int:
     Raises:
         ConfigError: with every reason, each naming its field.
     """
-    if problems := [*_model_problems(config.model), *_chat_problems(config.model, _sections("", config.benchmarks))]:
+    if problems := [*model_problems(config.model), *chat_problems(config.model, _sections("", config.benchmarks))]:
         raise ConfigError(problems)  # before data sets are fetched
     total = 0
     for index, benchmark in enumerate(config.benchmarks):
-        count, refused = _count(f"benchmarks.{index}.data", benchmark.data)
+        found, refused = count(f"benchmarks.{index}.data", benchmark.data)
         if refused:
             raise ConfigError(refused)  # where the hub is out of reach for one of them, it is for all
-        total += count if benchmark.limit is None else min(count, benchmark.limit)
+        total += found if benchmark.limit is None else min(found, benchmark.limit)
     return total
 
 
@@ -120,7 +122,8 @@ def _sections(prefix: str, benchmarks: Sequence[Benchmark]) -> dict[str, Data]:
     return {f"{prefix}benchmarks.{index}.data": benchmark.data for index, benchmark in enumerate(benchmarks)}
 
 
-def _model_problems(model: EvaluatedModel) -> list[Problem]:
+def model_problems(model: EvaluatedModel) -> list[Problem]:
+    """Why a model cannot be used, as far as its files show; empty where nothing speaks against it."""
     path, folder = model.path, Path(model.path)
     try:
         if folder.is_dir():
@@ -154,11 +157,11 @@ def _folder_problems(folder: Path) -> list[str]:
     else:
         if not isinstance(config, dict) or "model_type" not in config:
             problems.append(f"{folder}/config.json names no model_type; give the folder of a Hugging Face model")
-    if not any(file.name != _HEADS_FILE for pattern in _WEIGHTS for file in folder.glob(pattern)):
+    if not any(file.name != HEADS_FILE for pattern in _WEIGHTS for file in folder.glob(pattern)):
         problems.append(f"{folder} has no weights ({' or '.join(_WEIGHTS)}); fetch or make the model again")
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
+    if not any((folder / name).is_file() for name in TOKENIZERS):
         problems.append(
-            f"{folder} has no tokenizer (one of {', '.join(_TOKENIZERS)}); save the tokenizer beside the model"
+            f"{folder} has no tokenizer (one of {', '.join(TOKENIZERS)}); save the tokenizer beside the model"
         )
     return problems
 
@@ -182,7 +185,7 @@ def _unreadable(file: Path) -> str | None:
 
 def _damage(stream: BinaryIO, size: int) -> str | None:
     length = int.from_bytes(stream.read(8), "little")
-    if length > min(_LONGEST_HEADER, size - 8):  # such as the page or the pointer that came in place of the file
+    if length > min(LONGEST_HEADER, size - 8):  # such as the page or the pointer that came in place of the file
         return "is no safetensors file, or only the beginning of one"
     try:
         header = json.loads(stream.read(length))
@@ -197,11 +200,11 @@ def _damage(stream: BinaryIO, size: int) -> str | None:
 def _heads_problems(model: Model) -> list[Problem]:
     """What is wrong with the MTP heads that lie beside the model, if any do."""
     folder = Path(model.path)
-    file = folder / _HEADS_CONFIG
+    file = folder / HEADS_CONFIG
     if not file.is_file():
         return []
-    if not (folder / _HEADS_FILE).is_file():
-        message = f"{folder} has {_HEADS_CONFIG} but no {_HEADS_FILE}; fetch or make the model again"
+    if not (folder / HEADS_FILE).is_file():
+        message = f"{folder} has {HEADS_CONFIG} but no {HEADS_FILE}; fetch or make the model again"
         return [Problem("model.path", message)]
     try:
         values = json.loads(file.read_bytes())
@@ -233,7 +236,7 @@ def _hub_problems(name: str) -> list[Problem]:
     return [Problem("model.path", message)]
 
 
-def _count(field: str, data: Data) -> tuple[int, list[Problem]]:
+def count(field: str, data: Data) -> tuple[int, list[Problem]]:
     """How many problems a data section holds, and what is wrong with it."""
     try:
         return check_data(data), []

@@ -10,7 +10,19 @@ from collections.abc import Callable
 
 import typer
 
-from backend.cli import boards, evaluating, labelling, launching, reporting, runs, services, stack, tools, workers
+from backend.cli import (
+    boards,
+    evaluating,
+    labelling,
+    launching,
+    registering,
+    reporting,
+    runs,
+    services,
+    stack,
+    tools,
+    workers,
+)
 
 app = typer.Typer(
     name="mtprl",
@@ -31,13 +43,15 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "What is said about runs": (labelling.tag, labelling.note, labelling.rename, labelling.archive),
     "Evaluation": (evaluating.evaluate, boards.leaderboard, reporting.report),
     "Workers": (workers.workers, workers.drain, workers.undrain),
-    "Tools": (tools.train, tools.contamination, tools.make_base, tools.presets),
+    "Tools": (tools.train, registering.plan, tools.contamination, tools.make_base, tools.presets),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         # `-old` of `mtprl tag` is a tag to take away, not an option.
         taken = {"ignore_unknown_options": _command is labelling.tag}
         app.command(rich_help_panel=_panel, context_settings=taken)(_command)
+for _group in (registering.models, registering.data):
+    app.add_typer(_group, rich_help_panel="Models and data")
 
 
 def main() -> None:

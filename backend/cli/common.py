@@ -83,6 +83,7 @@ def read_config(name: str, overrides: Sequence[str] | None) -> tuple[dict[str, A
     Raises:
         ConfigError: it is neither, or cannot be read.
     """
+    from backend.registry import resolved
     from backend.settings import variables
     from trainer.config import read_yaml, resolve
     from trainer.errors import ConfigError, Problem
@@ -95,7 +96,7 @@ def read_config(name: str, overrides: Sequence[str] | None) -> tuple[dict[str, A
         values = read_yaml(name)
     else:
         raise ConfigError([Problem("", f"{name!r} is neither a file nor a preset; `mtprl presets` lists the presets")])
-    return resolve(values, overrides or (), variables()), preset.name if preset else None
+    return resolved(resolve(values, overrides or (), variables())), preset.name if preset else None
 
 
 def become_trainer(config: RunConfig | EvaluationConfig, folder: Path) -> None:

@@ -82,13 +82,14 @@ def clone(
 ) -> None:
     """Queue a new run with the configuration of another one, and what --set changes in it."""
     from backend.again import clone_of
+    from backend.registry import resolved
     from backend.settings import variables
     from trainer.config import resolve
 
     run_id = find(run)
     with reading() as connection:
         origin = clone_of(connection, run_id)
-    values = resolve(origin.values, overrides or (), variables())
+    values = resolved(resolve(origin.values, overrides or (), variables()))
     usual = origin.experiment if experiment is None else experiment
     about = {"experiment": usual, "preset": origin.preset, "cloned_from": run_id}
     _queue(values, seeds, _Methods(regimes, algorithms, lr_controls, skip_refused), **about)

@@ -16,6 +16,7 @@ from db.reads.evaluations import (
 )
 from db.reads.means import StretchMean, stretch_means
 from db.reads.metrics import Average, ExportRow, Point, export_rows, latest, metric_list, mini_batch_mean
+from db.reads.paces import Earlier, earlier_trainings, newest_values
 from db.reads.runs import (
     RECENT_STEPS,
     AttemptRow,
@@ -50,6 +51,7 @@ __all__ = [
     "AttemptRow",
     "Average",
     "CompletionRow",
+    "Earlier",
     "EvaluatedItem",
     "EvaluationRow",
     "ExperimentRow",
@@ -72,6 +74,7 @@ __all__ = [
     "completion_steps",
     "completions_at",
     "count_runs",
+    "earlier_trainings",
     "evaluated_item",
     "evaluations",
     "experiments",
@@ -87,6 +90,7 @@ __all__ = [
     "matching_runs",
     "metric_list",
     "mini_batch_mean",
+    "newest_values",
     "run_events",
     "runs_of_prompt",
     "series",

@@ -1,0 +1,265 @@
+"""Models and data sets by name, and what is known of a run before it is queued."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backend.cli.common import Json, Overrides, find, print_json, read_config, reading, require_store
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from db.registry import Entry, Registered
+
+models = typer.Typer(name="models", help="Models by name: list, add, show, rm.", invoke_without_command=True)
+data = typer.Typer(name="data", help="Data sets by name: list, add, show, rm.", invoke_without_command=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and . _ + -", show_default=False)]
+Note = Annotated[str, typer.Option(help="What somebody else should know about it.")]
+
+
+@models.callback()
+def _models(context: typer.Context, as_json: Json = False) -> None:
+    if context.invoked_subcommand is None:
+        from db.registry import Registered
+
+        _list(Registered.MODEL, as_json)
+
+
+@data.callback()
+def _data(context: typer.Context, as_json: Json = False) -> None:
+    if context.invoked_subcommand is None:
+        from db.registry import Registered
+
+        _list(Registered.DATA, as_json)
+
+
+@models.command("add")
+def add_model(
+    name: Name,
+    path: Annotated[
+        str | None,
+        typer.Argument(metavar="FOLDER|HUB", help="A model's folder or name on the hub.", show_default=False),
+    ] = None,
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="In its place: a checkpoint of this run.")] = None,
+    step: Annotated[int | None, typer.Option(help="Which checkpoint.", show_default="the newest")] = None,
+    note: Note = "",
+) -> None:
+    """Give a model a name, which then stands for it in model.path."""
+    require_store()
+    from backend import registry
+    from trainer.errors import ConfigError, Problem
+
+    if (path is None) == (run is None):
+        raise ConfigError([Problem("", "give either a folder or hub name, or --run RUN")])
+    if step is not None and run is None:
+        raise ConfigError([Problem("--step", f"{step} has no effect without --run; leave it out")])
+    entry = (
+        registry.add_model(name, path or "", note)
+        if run is None
+        else registry.add_checkpoint(name, find(run), step, note)
+    )
+    typer.echo(f"model {entry.name} is {entry.content['path']}")
+
+
+@models.command("show")
+def show_model(name: Name, as_json: Json = False) -> None:
+    """Say what a registered model, or one in a folder, is."""
+    from backend import registry, words
+    from backend.inspection.models import inspect_model
+    from db.registry import Registered
+    from db.registry import find as find_entry
+
+    with reading() as connection:
+        entry = find_entry(connection, Registered.MODEL, name)
+        users = None if entry is None else registry.used_by(connection, entry)
+    facts = inspect_model(name if entry is None else entry.content["path"])
+    if as_json:
+        print_json({**asdict(facts), "folder": None if facts.folder is None else str(facts.folder)})
+        return
+    known = "not known"
+    lines = {
+        "where": facts.path,
+        "problems": "; ".join(facts.problems) or "none",
+        "architecture": facts.architecture or known,
+        "parameters": ", ".join(f"{part} {words.short(count)}" for part, count in (facts.parts or {}).items()) or known,
+        "dtype": ", ".join(facts.dtypes) or known,
+        "vocabulary": f"{facts.vocabulary:,}" if facts.vocabulary else known,
+        "positions": f"{facts.positions:,}" if facts.positions else known,
+        "tokenizer": facts.tokenizer or known,
+        "chat template": {True: "yes", False: "none", None: known}[facts.chat_template],
+        "MTP heads": facts.heads_words,
+        "on disk": known if facts.bytes is None else words.size(facts.bytes),
+    }
+    if users is not None:
+        lines["used by"] = _users(users)
+    _print_lines(lines)
+
+
+@models.command("rm")
+def remove_model(name: Name) -> None:
+    """Take a model's name away; its files and the runs that used it stay."""
+    from db.registry import Registered
+
+    _remove(Registered.MODEL, name)
+
+
+@data.command("add")
+def add_data(
+    name: Name,
+    where: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE|HUB", help="A JSONL or Parquet file, a folder, or a name on the hub.", show_default=False
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    note: Note = "",
+) -> None:
+    """Give a data section a name, which then stands for it in `--set data=NAME`. `--set` gives its settings, such as columns.answer=solution."""
+    require_store()
+    from backend import registry
+    from trainer.config import resolve
+    from trainer.errors import ConfigError, Problem
+
+    section = resolve(registry.section_of(where) if where else {}, overrides or ())
+    if not section:
+        raise ConfigError([Problem("", "give a file, a folder or a name on the hub, or --set kind=...")])
+    entry = registry.add_data(name, section, note)
+    typer.echo(f"data {entry.name} is {_where(entry)}")
+
+
+@data.command("show")
+def show_data(name: Name, as_json: Json = False) -> None:
+    """Say what a registered data set holds."""
+    from backend import registry
+    from backend.inspection.data import inspect_data
+    from db.registry import Registered, get
+
+    with reading() as connection:
+        entry = get(connection, Registered.DATA, name)
+        users = registry.used_by(connection, entry)
+    facts = inspect_data(registry.data_of(entry.content))
+    examples = [{"id": item.id, "problem": item.problem, "answer": item.answer} for item in facts.examples]
+    if as_json:
+        values = {"source": facts.source, "problems": facts.problems, "lengths": facts.lengths}
+        print_json({**values, "answers": facts.answers, "conflicts": len(facts.conflicts), "examples": examples})
+        return
+    low, middle, high = facts.lengths
+    lines = {
+        "where": _where(entry),
+        "problems": f"{facts.problems:,}, of {low:,} to {high:,} characters (median {middle:,})",
+        "answers": ", ".join(f"{kind} {count:,}" for kind, count in facts.answers.items()),
+        "conflicts": f"{len(facts.conflicts):,} problems again with another answer",
+        "used by": _users(users),
+    }
+    lines |= {f"example {one['id']}": f"{' '.join(one['problem'].split())[:200]} = {one['answer']}" for one in examples}
+    _print_lines(lines)
+
+
+@data.command("rm")
+def remove_data(name: Name) -> None:
+    """Take a data set's name away; its files and the runs that used it stay."""
+    from db.registry import Registered
+
+    _remove(Registered.DATA, name)
+
+
+def plan(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG|PRESET", help="A YAML file, or a preset's name.", show_default=False)
+    ],
+    overrides: Overrides = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs of it.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Say what a run will need before it is queued: model, data, devices, memory, time, disk. Exit code 1 where it could not work."""
+    from rich.markup import escape
+
+    from backend import show, store
+    from backend.planning.checks import checks, is_bad
+    from trainer.config import parse
+
+    values, _ = read_config(config, overrides)
+    run = parse(values)
+    if store.is_ready():
+        with store.reading() as connection:
+            found = checks([run], seeds, connection)
+    else:
+        found = checks([run], seeds, None)
+    if as_json:
+        print_json([check._asdict() for check in found])
+    else:
+        colours = {"good": "green", "note": "yellow", "bad": "red"}
+        table = _table("check", "", "")
+        for check in found:
+            table.add_row(check.name, f"[{colours[check.level]}]{check.level}[/]", escape(check.words))
+        show.console().print(table)
+    if is_bad(found):
+        raise typer.Exit(1)
+
+
+def _list(kind: Registered, as_json: bool) -> None:
+    from rich.markup import escape
+
+    from backend import show
+    from db.registry import listed
+
+    with reading() as connection:
+        entries = listed(connection, kind)
+    if as_json:
+        print_json([asdict(entry) for entry in entries])
+        return
+    if not entries:
+        typer.echo(
+            f"no {kind} has a name yet; `mtprl {'models' if kind == 'model' else 'data'} add NAME ...` gives one"
+        )
+        return
+    table = _table("name", "where", "by", "when", "note")
+    for entry in entries:
+        when = f"{datetime.fromtimestamp(entry.created_at):%Y-%m-%d %H:%M}"
+        table.add_row(*map(escape, (entry.name, _where(entry), entry.created_by, when, entry.note)))
+    show.console().print(table)
+
+
+def _remove(kind: Registered, name: str) -> None:
+    require_store()
+    from backend import store
+    from db.registry import remove
+
+    with store.writing() as connection:
+        remove(connection, kind, name)
+    typer.echo(f"{kind} {name} has its name no more")
+
+
+def _where(entry: Entry) -> str:
+    content: Any = entry.content
+    if entry.kind == "model":
+        return str(content["path"])
+    return (
+        f"{content['kind']}: {content.get('path') or content.get('id') or content.get('task') or content.get('name')}"
+    )
+
+
+def _users(users: Any) -> str:
+    if not users.count:
+        return "no run yet"
+    return f"{users.count:,} runs, the newest: {', '.join(str(run_id) for run_id, _ in users.newest)}"
+
+
+def _print_lines(lines: dict[str, str]) -> None:
+    for name, said in lines.items():
+        typer.echo(f"{typer.style(f'{name:14}', bold=True)} {said}")
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading)
+    return table

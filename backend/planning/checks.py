@@ -1,0 +1,241 @@
+"""What can be said of runs before they are queued, one line per check: good, worth knowing (note), or a reason not to start (bad)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from sqlalchemy import Connection
+
+from backend import fleet, words
+from backend.devices import memory_of
+from backend.inspection.data import DataCount, count
+from backend.inspection.models import ModelFacts, inspect_model
+from backend.planning import duration, memory
+from backend.runs import with_absolute_paths
+from backend.settings import settings
+from db import queue, reads
+from db.statuses import Status
+from trainer import preflight
+from trainer.config import RunConfig
+from trainer.errors import ConfigError, DataError
+
+Level = Literal["good", "note", "bad"]
+_SPARE = 0.9
+"""A device is full from this share of its memory on."""
+
+
+class Check(NamedTuple):
+    """One line."""
+
+    name: str
+    level: Level
+    words: str
+
+
+def checks(configs: Sequence[RunConfig], seeds: int, connection: Connection | None) -> list[Check]:
+    """All checks of a grid of runs on one budget, or of a single run.
+
+    Args:
+        configs: one per method, of whatever seed; at least one.
+        seeds: runs per method.
+        connection: a look at the store; None: there is none yet, and what it would say is left out.
+    """
+    first = configs[0]
+    model = inspect_model(first.model.path)
+    return [
+        _model(first, model),
+        *_data(first),
+        _devices(first, len(configs) * seeds, connection),
+        _memory(configs, model, connection),
+        _time(configs, seeds, connection),
+        _disk(configs, seeds, model),
+    ]
+
+
+def _model(config: RunConfig, model: ModelFacts) -> Check:
+    found = [problem.message for problem in preflight.model_problems(config.model)]
+    found += [problem for problem in model.problems if problem not in found]
+    if found:
+        return Check("Model", "bad", "; ".join(found))
+    if model.folder is None:
+        return Check(
+            "Model",
+            "note",
+            f"{config.model.path} is fetched from the hub when the run starts; nothing of it is known here yet",
+        )
+    size = "" if model.parameters is None else f", {words.short(model.parameters)} parameters"
+    heads = "" if model.heads is None else f", {model.heads.words}"
+    if model.heads is not None:
+        return Check("Model", "good", f"{model.architecture}{size}; MTP heads{heads[1:]}")
+    depths = words.plural(config.model.mtp_depths, "depth")
+    return Check(
+        "Model",
+        "note",
+        f"{model.architecture}{size}; no MTP heads, so that {depths} of new ones start from its last block",
+    )
+
+
+def _data(config: RunConfig) -> Iterator[Check]:
+    yield _counted("Data", "data", count(config.data), config)
+    for index, benchmark in enumerate(config.evaluation.benchmarks):
+        found = count(benchmark.data)
+        if found.error:
+            yield Check("Benchmarks", "bad", f"evaluation.benchmarks.{index}: {found.error}")
+    for problem in preflight.chat_problems(config.model, {"data": config.data}):
+        yield Check("Chat template", "bad", problem.message)
+
+
+def _counted(name: str, field: str, found: DataCount, config: RunConfig) -> Check:
+    if found.error:
+        return Check(name, "bad", f"{field}: {found.error}")
+    if found.problems is None:
+        return Check(name, "note", found.later)
+    needed = config.rollout.prompts_per_step
+    if found.problems < needed:
+        return Check(name, "bad", f"{found.problems:,} problems, but a step needs {needed} (rollout.prompts_per_step)")
+    return Check(name, "good", f"{words.plural(found.problems, 'problem')} read, each step takes {needed}")
+
+
+def _devices(config: RunConfig, runs: int, connection: Connection | None) -> Check:
+    if connection is None:
+        return Check("Devices", "note", "there is no store yet; run `mtprl up`")
+    alive = [worker for worker in fleet.alive(connection) if not worker.draining]
+    wanted = config.launch.num_processes
+    if not alive:
+        return Check(
+            "Devices",
+            "note",
+            "no worker takes runs now, so that they wait; `mtprl up` starts one, `mtprl undrain` lets drained ones",
+        )
+    at_once = _at_once(connection, wanted)
+    if not at_once:
+        most = max(len(worker.devices) for worker in alive)
+        return Check(
+            "Devices",
+            "note",
+            f"launch.num_processes: {wanted} devices asked for, and no worker has more than {most}; it waits until one has",
+        )
+    waiting, leased = reads.status_counts(connection)[Status.QUEUED], len(queue.taken(connection))
+    total = sum(len(worker.devices) for worker in alive)
+    said = f"{words.plural(min(at_once, runs), 'run')} at once on {words.plural(total, 'device')} of {words.plural(len(alive), 'worker')}"
+    free = f"{max(total - leased, 0)} free now"
+    before = (
+        f"{words.plural(waiting, 'run')} before {'them' if runs > 1 else 'it'} in the queue"
+        if waiting
+        else "nothing waits before"
+    )
+    return Check("Devices", "good", f"{said}, {free}; {before}")
+
+
+def _memory(configs: Sequence[RunConfig], model: ModelFacts, connection: Connection | None) -> Check:
+    kind = _device_kind(connection)
+    found = [(config, memory.estimate(config, model, on_gpu=kind == "cuda")) for config in configs]
+    known = [(config, estimate) for config, estimate in found if estimate is not None]
+    if not known:
+        return Check("Memory", "note", "not estimated: the sizes of the model are not known here")
+    config, most = max(known, key=lambda pair: pair[1].peak)
+    where = "in the update" if most.in_update else "while sampling"
+    parts = ", ".join(f"{name} {words.size(size)}" for name, size in list(most.at_peak.items())[:3])
+    said = f"up to {words.size(most.peak)} {where} ({parts})"
+    limit = memory_of(kind or "cpu") if _is_here(connection) else None
+    if limit is None:
+        return Check("Memory", "good", f"{said}; how much a device has is not known")
+    has = f"{'a GPU' if kind == 'cuda' else 'this machine'} has {words.size(limit)}"
+    if most.peak > _SPARE * limit:
+        lower = memory.what_to_lower(config, most, int(_SPARE * limit))
+        return Check("Memory", "bad" if most.peak > limit else "note", f"{said}, and {has}; {lower}")
+    together = _at_once(connection, 1) if kind != "cuda" and connection is not None else 1
+    if together * most.peak > limit:
+        return Check(
+            "Memory",
+            "note",
+            f"{said}; {has}, too little for {together} such runs at once: MTPRL_CPU_SLOTS lowers how many start",
+        )
+    return Check("Memory", "good", f"{said}; {has}")
+
+
+def _time(configs: Sequence[RunConfig], seeds: int, connection: Connection | None) -> Check:
+    if connection is None:
+        return Check("Time", "note", "no run like it yet")
+    kind = _device_kind(connection)
+    paces = []
+    for config in configs:
+        try:
+            paces.append((config, duration.pace(connection, with_absolute_paths(config), kind)))
+        except (ConfigError, DataError):
+            paces.append((config, None))
+    known = [(config, pace) for config, pace in paces if pace is not None]
+    if not known:
+        return Check(
+            "Time", "note", "no run like it yet: with these batches, this model and such devices none has made steps"
+        )
+    if len(configs) * seeds == 1:
+        [(config, pace)] = known
+        return Check("Time", "good", pace.words(config))
+    total = seeds * sum(pace.total(config) for config, pace in known)
+    at_once = max(1, _at_once(connection, configs[0].launch.num_processes))
+    unknown = len(paces) - len(known)
+    rest = f"; {words.plural(unknown, 'method')} without a run like it yet are not in it" if unknown else ""
+    each = f"{words.duration(min(p.total(c) for c, p in known))} to {words.duration(max(p.total(c) for c, p in known))} each"
+    runs = seeds * len(known)
+    wall = words.duration(total / min(at_once, runs))
+    return Check(
+        "Time", "note" if unknown else "good", f"{words.plural(runs, 'run')} of {each}, about {wall} in all{rest}"
+    )
+
+
+def _disk(configs: Sequence[RunConfig], seeds: int, model: ModelFacts) -> Check:
+    sizes = [memory.checkpoint_bytes(config, model) for config in configs]
+    folder = _existing(settings().runs)
+    free = shutil.disk_usage(folder).free
+    if any(size is None for size in sizes):
+        return Check("Disk", "note", f"the size of a checkpoint is not known here; {words.size(free)} are free")
+    # Those that are kept, the best one, and one that is being written.
+    kept = [config.checkpoint.keep + bool(config.evaluation.benchmarks) for config in configs]
+    one = max((number + 1) * (size or 0) for number, size in zip(kept, sizes, strict=True))
+    all_runs = seeds * sum(number * (size or 0) for number, size in zip(kept, sizes, strict=True))
+    said = f"{words.size(all_runs)} of checkpoints ({words.size(max(size or 0 for size in sizes))} each, up to {max(kept)} a run)"
+    if one > free:
+        return Check(
+            "Disk", "bad", f"{said}, and {words.size(free)} are free in {folder}; make room, or lower checkpoint.keep"
+        )
+    if all_runs > _SPARE * free:
+        return Check(
+            "Disk",
+            "note",
+            f"{said}, and {words.size(free)} are free in {folder}; lower checkpoint.keep, or make room in time",
+        )
+    return Check("Disk", "good", f"{said}; {words.size(free)} are free")
+
+
+def _at_once(connection: Connection | None, wanted: int) -> int:
+    if connection is None:
+        return 0
+    return sum(len(worker.devices) // wanted for worker in fleet.alive(connection) if not worker.draining)
+
+
+def _device_kind(connection: Connection | None) -> str | None:
+    """cuda or cpu, as the workers have them that are alive; None where there are none."""
+    if connection is None:
+        return None
+    kinds = [name.partition(":")[0] for worker in fleet.alive(connection) for name in worker.devices]
+    return "cuda" if "cuda" in kinds else kinds[0] if kinds else None
+
+
+def _is_here(connection: Connection | None) -> bool:
+    """Whether runs would start on this host: the only one that can be asked for its memory."""
+    alive = fleet.alive(connection) if connection is not None else []
+    return not alive or any(worker.host == os.uname().nodename for worker in alive)
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def is_bad(found: Sequence[Check]) -> bool:
+    """Whether one of them is a reason not to start."""
+    return any(check.level == "bad" for check in found)

@@ -1,0 +1,211 @@
+"""Memory, time, devices and disk of a run, before it is queued."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_models import SIZES, write_model
+
+from backend import runs, store
+from backend.inspection.models import inspect_model
+from backend.planning import checks as service
+from backend.planning import duration, memory
+from backend.runs import with_absolute_paths
+from db import claims, ingest
+from db.workers import worker_heartbeat
+from trainer.config import RunConfig, parse
+from trainer.events import MemorySink
+
+Config = Callable[..., RunConfig]
+
+
+def lines(*configs: RunConfig, seeds: int = 1) -> dict[str, service.Check]:
+    with store.reading() as connection:
+        return {check.name: check for check in service.checks(configs, seeds, connection)}
+
+
+def made(config: RunConfig, seconds: list[float], device: str = "cpu:0") -> int:
+    """Submit a run and let it make steps of these times, with one evaluation of 4 s."""
+    run_id = runs.submit(config)
+    sink = MemorySink()
+    sink.emit(
+        "attempt_started",
+        step=0,
+        pid=1,
+        host="h",
+        total_steps=9,
+        resumed_from=None,
+        threads=1,
+        device="cpu",
+        versions={},
+    )
+    for step, lasted in enumerate(seconds, 1):
+        sink.emit("metrics", step=step, values={"time/step_seconds": lasted})
+    sink.emit("metrics", step=len(seconds), values={"time/evaluating_seconds": 4.0})
+    for event in sink.events:
+        event["time"] = 1.0
+    with store.writing() as connection:
+        claim = claims.claim_next(connection, host="h", devices=[device], now=time.time())
+        assert claim is not None
+        ingest.ingest(connection, run_id, sink.events, attempt=1, start=0, offset=1, torn_lines=0)
+        claims.finish(connection, run_id=run_id, attempt=1, status="finished", reason="", exit_code=0, now=time.time())
+    return run_id
+
+
+@pytest.fixture
+def evaluated(values: dict[str, Any]) -> dict[str, Any]:
+    benchmark = {"name": "held-out", "data": values["data"]}
+    return {**values, "name": "", "steps": 10, "evaluation": {"benchmarks": [benchmark], "every": 4}}
+
+
+def test_time_is_the_median_of_like_runs_times_the_steps_and_the_evaluations(
+    home: Path, evaluated: dict[str, Any]
+) -> None:
+    config = with_absolute_paths(parse(evaluated))
+    ids = [made(config, [1.0, 1.0, 9.0]), made(config, [3.0, 3.0, 3.0])]
+    made(config.model_copy(update={"update": config.update.model_copy(update={"epochs": 2})}), [100.0] * 3)
+    made(config, [100.0] * 3, device="cuda:0")
+    made(config, [100.0] * (duration.LEAST_STEPS - 1))
+    with store.reading() as connection:
+        pace = duration.pace(connection, config, "cpu")
+        assert duration.pace(connection, parse({**evaluated, "regime": {"kind": "oracle"}}), "cpu") is None
+    assert pace is not None
+    assert (pace.runs, pace.step, pace.low, pace.high, pace.evaluation) == (tuple(ids), 2.0, 1.0, 9.0, 4.0)
+    assert duration.evaluations(config) == 4  # before training, after steps 4, 8 and 10
+    assert pace.total(config) == 10 * 2.0 + 4 * 4.0
+    assert pace.words(config) == "about 36 s (26 s to 1 min 46 s), at 2 s per step as in 2 runs like it"
+
+
+def test_an_evaluation_of_another_kind_is_not_counted_and_said_so(home: Path, evaluated: dict[str, Any]) -> None:
+    made(parse(evaluated), [2.0] * 3)
+    config = parse({**evaluated, "evaluation": {**evaluated["evaluation"], "samples": 32}})
+    with store.reading() as connection:
+        pace = duration.pace(connection, with_absolute_paths(config), None)
+    assert pace is not None
+    assert pace.evaluation is None
+    assert "evaluations not counted" in pace.words(config)
+
+
+def sized(folder: Path, values: dict[str, Any], **changes: Any) -> RunConfig:
+    large = {
+        **SIZES,
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+    }
+    large |= {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_936}
+    path = folder / "large"
+    if not path.exists():
+        write_model(path, config=large)
+    rollout = {"prompts_per_step": 4, "samples_per_prompt": 4, "max_prompt_tokens": 100, "max_response_tokens": 900}
+    return parse({**values, "model": {"path": str(path)}, "rollout": rollout, **changes})
+
+
+def test_memory_by_hand(tmp_path: Path, values: dict[str, Any]) -> None:
+    config = sized(tmp_path, values, regime={"kind": "occ"}, mtp={"head_loss": "ce"})
+    facts = inspect_model(config.model.path)
+    assert facts.shape is not None
+    assert facts.shape.trunk == 151_936 * 1024 + 28 * facts.shape.block + 1024  # near 0.6 billion, as Qwen3-0.6B
+    assert 595e6 < facts.shape.trunk < 597e6
+    found = memory.estimate(config, facts, on_gpu=True)
+    assert found is not None
+    trunk, depth = facts.trunk_parameters or 0, facts.shape.depth
+    assert found.fixed["parameters"] == 4 * (trunk + depth)
+    assert found.fixed["optimiser"] == 2 * found.update["gradients"] == 8 * (trunk + depth)
+    layer = 6 * 1024 + 4 * 3072 + 4 * (2048 + 1024)
+    assert found.update["activations"] == 4 * 4 * 1000 * (28 * layer + 3 * 1024)
+    assert found.update["activations of the MTP heads"] == 4 * 4 * 1000 * 2 * (layer + 9 * 1024)
+    assert found.update["logits"] == 4 * 4 * 2**26  # 4 x 900 x 151,936 are more than a chunk
+    assert found.rollout["key-value cache"] == 4 * 16 * 1000 * 2 * 1024 * 29
+    assert found.peak == sum(found.fixed.values()) + sum(found.update.values())
+    assert memory.checkpoint_bytes(config, facts) == 12 * (trunk + depth)
+
+
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        ({"regime": {"kind": "off"}}, 0),
+        ({"regime": {"kind": "detach"}}, 1),
+        ({"regime": {"kind": "ce"}}, 1),
+        ({"regime": {"kind": "ce"}, "mtp": {"head_loss": "ce"}}, 2),
+    ],
+)
+def test_the_heads_passes_are_those_of_the_trainer(
+    tmp_path: Path, values: dict[str, Any], changes: dict[str, Any], passes: int
+) -> None:
+    from trainer.update.losses import reaches, trains_heads
+
+    config = sized(tmp_path, values, **changes)
+    found = memory.estimate(config, inspect_model(config.model.path), on_gpu=False)
+    assert found is not None
+    assert len(reaches(config)) == passes
+    shape = inspect_model(config.model.path).shape
+    assert shape is not None
+    layer = 6 * 1024 + 4 * 3072 + 4 * (2048 + 1024) + 9 * 1024
+    assert found.update["activations of the MTP heads"] == 16_000 * passes * layer
+    assert (found.fixed["optimiser"] > 8 * (inspect_model(config.model.path).trunk_parameters or 0)) == trains_heads(
+        config
+    )
+
+
+def test_what_to_lower_brings_the_peak_below_the_limit(tmp_path: Path, values: dict[str, Any]) -> None:
+    config = sized(tmp_path, values, update={"mini_batches": 1})
+    facts = inspect_model(config.model.path)
+    found = memory.estimate(config, facts, on_gpu=True)
+    assert found is not None
+    limit = found.peak // 2
+    said = memory.what_to_lower(config, found, limit)
+    lower = int(said.split("update.micro_batch_sequences to ")[1].split()[0])
+    fits = memory.estimate(
+        sized(tmp_path, values, update={"mini_batches": 1, "micro_batch_sequences": lower}), facts, on_gpu=True
+    )
+    assert fits is not None
+    assert fits.peak <= limit
+    assert "smaller model" in memory.what_to_lower(config, found, found.fixed["parameters"])
+
+
+def test_a_run_that_could_not_work_has_a_red_check_and_others_none(home: Path, config: Config, tmp_path: Path) -> None:
+    found = lines(config())
+    assert not service.is_bad(list(found.values()))
+    assert (found["Data"].level, found["Data"].words) == ("good", "4 problems read, each step takes 4")
+    assert found["Devices"].words.startswith("no worker takes runs now")
+    assert found["Time"].words.startswith("no run like it yet")
+    assert found["Memory"].words.startswith("not estimated")
+    model, data = (
+        lines(config(model={"path": "/absent"}))["Model"],
+        lines(config(data={"kind": "jsonl", "path": "/absent"}))["Data"],
+    )
+    assert (model.level, data.level) == ("bad", "bad")
+    assert "data: /absent: cannot be read" in data.words
+    few = lines(config(rollout={"prompts_per_step": 8, "samples_per_prompt": 2}))["Data"]
+    assert (few.level, few.words) == ("bad", "4 problems, but a step needs 8 (rollout.prompts_per_step)")
+
+
+def test_devices_are_those_of_workers_that_take_runs(home: Path, config: Config) -> None:
+    runs.submit(config())
+    with store.writing() as connection:
+        worker_heartbeat(connection, "a", "h", 1, ["cpu:0", "cpu:1", "cpu:2"], time.time())
+    assert (
+        lines(config(), seeds=9)["Devices"].words
+        == "3 runs at once on 3 devices of 1 worker, 3 free now; 1 run before them in the queue"
+    )
+    assert lines(config(launch={"num_processes": 2}))["Devices"].words.startswith("1 run at once")
+    assert (
+        "no worker has more than 3"
+        in lines(config(launch={"num_processes": 4}, update={"mini_batches": 1}))["Devices"].words
+    )
+
+
+def test_too_much_for_the_machine_is_red_and_says_what_to_lower(
+    home: Path, tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = sized(tmp_path, values)
+    for limit, level in ((10**15, "good"), (10**8, "bad")):
+        monkeypatch.setattr(service, "memory_of", lambda kind, limit=limit: limit)
+        assert lines(config)["Memory"].level == level
+    assert "smaller model" in lines(config)["Memory"].words
