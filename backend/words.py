@@ -32,6 +32,15 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
+def size(count: float) -> str:
+    """Bytes as '640 B', '1.5 GiB' or '128 GiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{number(float(count), 2 if count < 10 else 3)} {unit}" if unit != "B" else f"{count:.0f} B"
+        count /= 1024
+    return f"{number(count)} TiB"
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as '0.31 s', '42 s', '3 min 05 s', '2 h 04 min' or '3 d 4 h'."""
     if seconds is None or not math.isfinite(seconds):
