@@ -1,6 +1,6 @@
-"""The table `metric_extremes`: of every stretch of 32 steps of a series its smallest, largest and first non-finite value.
+"""The table `metric_extremes`: of every stretch of 32 steps of a series its smallest, largest and first non-finite value, and its sum.
 
-A chart of a million values is made of these rows in place of the values (see db.reads.charts). What stands there follows from
+A chart of a million values is made of these rows in place of the values (see db.reads.charts, db.reads.means). What stands there follows from
 the table `metrics` alone: wherever values were written or removed, the stretches around them are made anew from what is stored. So
 a value that is logged again, or made void by a resume, is nowhere counted twice and nowhere left over.
 """
@@ -33,6 +33,9 @@ from trainer.events import STEP_LEVEL
 STEPS = 32
 """Of a stretch."""
 
+SUMMABLE = 1e300
+"""Values up to this size are added up; sums of larger ones would not be finite."""
+
 PLACES = 2**16
 """Per step; a mini-batch lies between -1 and 2^15 - 1."""
 
@@ -61,6 +64,7 @@ def _of_metrics() -> Any:
     run = bindparam("run", type_=Integer)
     fine = case((metrics.c.mini_batch == STEP_LEVEL, 0), else_=1)
     stretch = metrics.c.step // literal(STEPS, literal_execute=True)
+    summable = func.abs(metrics.c.value) <= literal(SUMMABLE, literal_execute=True)
     found = (
         select(
             metrics.c.metric_id,
@@ -71,6 +75,9 @@ def _of_metrics() -> Any:
             ),  # a value that is not finite is NULL, which min and max pass over
             func.max(metrics.c.value).label("highest"),
             func.min(case((metrics.c.code != FINITE, place()))).label("odd_at"),
+            func.count(case((summable, 1))).label("summed"),
+            func.sum(case((summable, metrics.c.step), else_=0)).label("step_sum"),
+            func.sum(case((summable, metrics.c.value), else_=0.0)).label("value_sum"),
         )
         .where(
             metrics.c.run_id == run,
@@ -98,7 +105,20 @@ def _of_metrics() -> Any:
 
     columns = {
         "run_id": run,
-        **{name: found.c[name] for name in ("metric_id", "fine", "stretch", "lowest", "highest", "odd_at")},
+        **{
+            name: found.c[name]
+            for name in (
+                "metric_id",
+                "fine",
+                "stretch",
+                "lowest",
+                "highest",
+                "odd_at",
+                "summed",
+                "step_sum",
+                "value_sum",
+            )
+        },
         "lowest_at": first(found.c.lowest),
         "highest_at": first(found.c.highest),
     }

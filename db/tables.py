@@ -175,11 +175,15 @@ metric_extremes = Table(
     # Steps by the 32: 0 stands for the steps 0 to 31, 1 for 32 to 63, ...
     Column("stretch", Integer, primary_key=True, autoincrement=False),
     # The smallest and the largest finite value, and the places where they are first met; the first place without a finite value.
+    # Of the values that can be added up: how many there are, the sum of their steps, and their own sum.
     Column("lowest", Float),
     Column("lowest_at", BigInteger),
     Column("highest", Float),
     Column("highest_at", BigInteger),
     Column("odd_at", BigInteger),
+    Column("summed", Integer, nullable=False, server_default="0"),
+    Column("step_sum", BigInteger, nullable=False, server_default="0"),
+    Column("value_sum", Float, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

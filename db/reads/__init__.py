@@ -6,6 +6,7 @@ Every function works in the caller's transaction, opened with `db.engine.reading
 from db.reads.activity import HostRun, LeaseRow, RunEvent, WorkerRow, last_on_hosts, leases, run_events, workers
 from db.reads.alarms import AlarmRow, alarms_on, alarms_raised
 from db.reads.charts import Aligned, Series, aligned, series
+from db.reads.clock import Reached, device_seconds
 from db.reads.evaluations import (
     EvaluatedItem,
     EvaluationRow,
@@ -14,7 +15,7 @@ from db.reads.evaluations import (
     evaluations,
     extracted_answers,
 )
-from db.reads.means import StretchMean, stretch_means
+from db.reads.means import StretchMean, long_means, stretch_means
 from db.reads.metrics import Average, ExportRow, Point, export_rows, latest, metric_list, mini_batch_mean
 from db.reads.paces import Earlier, earlier_trainings, newest_values
 from db.reads.runs import (
@@ -59,6 +60,7 @@ __all__ = [
     "HostRun",
     "LeaseRow",
     "Point",
+    "Reached",
     "RunDetail",
     "RunEvent",
     "RunFilters",
@@ -74,6 +76,7 @@ __all__ = [
     "completion_steps",
     "completions_at",
     "count_runs",
+    "device_seconds",
     "earlier_trainings",
     "evaluated_item",
     "evaluations",
@@ -87,6 +90,7 @@ __all__ = [
     "latest",
     "leases",
     "list_runs",
+    "long_means",
     "matching_runs",
     "metric_list",
     "mini_batch_mean",

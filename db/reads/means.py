@@ -1,5 +1,7 @@
 """Means of metrics over equal stretches of steps: what averages over runs are made of.
 
+Of short stretches they are made of the values, of long ones (`long_means`) of the sums that `db.extremes` keeps.
+
 Of a long run a chart's extremes (`db.reads.charts`) are at other steps than those of the next run; means over the same stretches are
 not. Stretch i of width w holds the steps from (i - 1) w + 1 to i w; step 0, what was before training, is one by itself.
 """
@@ -12,7 +14,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from db.tables import metric_names, metrics
+from db import extremes
+from db.tables import metric_extremes, metric_names, metrics
 from trainer.events import STEP_LEVEL
 
 
@@ -50,4 +53,33 @@ def stretch_means(
         )
         for name, step, mean, count in connection.execute(statement):
             found[run_id, name].append(StretchMean(float(step), mean, count))
+    return dict(found)
+
+
+def long_means(
+    connection: Connection, run_ids: Sequence[int], names: Sequence[str], *, width: int
+) -> dict[tuple[int, str], list[StretchMean]]:
+    """The same, without reading the values: stretch i holds the steps from i w to (i + 1) w - 1, step 0 among them.
+
+    Values beyond +-1e300 are left out like those that are not finite.
+
+    Args:
+        width: steps of a stretch, a multiple of `db.extremes.STEPS`.
+    """
+    if width < 1 or width % extremes.STEPS:
+        raise ValueError(f"width: {width} is no multiple of {extremes.STEPS}")
+    table = metric_extremes.c
+    number = table.stretch // (width // extremes.STEPS)
+    values = func.sum(table.summed)
+    found: dict[tuple[int, str], list[StretchMean]] = defaultdict(list)
+    for run_id in run_ids:
+        statement = (
+            select(metric_names.c.name, func.sum(table.step_sum), func.sum(table.value_sum), values)
+            .join_from(metric_extremes, metric_names, table.metric_id == metric_names.c.id)
+            .where(table.run_id == run_id, metric_names.c.name.in_(names), table.fine == 0, table.summed > 0)
+            .group_by(metric_names.c.name, number)
+            .order_by(metric_names.c.name, number)
+        )
+        for name, steps, total, count in connection.execute(statement):
+            found[run_id, name].append(StretchMean(int(steps) / int(count), total / int(count), int(count)))
     return dict(found)

@@ -73,20 +73,33 @@ def extremes_of(values: dict[Key, float]) -> set[tuple]:
         finite = [point for point in points if math.isfinite(point[0])]
         lowest = min(finite, default=(None, None))
         highest = max(finite, key=lambda point: (point[0], -point[1]), default=(None, None))
-        rows.add((*key, *lowest, *highest, next((at for value, at in points if not math.isfinite(value)), None)))
+        odd = next((at for value, at in points if not math.isfinite(value)), None)
+        sums = (len(finite), sum(at // PLACES for _, at in finite), round(sum(value for value, _ in finite), 6))
+        rows.add((*key, *lowest, *highest, odd, *sums))
     return rows
 
 
 def extremes_stored(store, run: int) -> set[tuple]:
     names, table = tables.metric_names, tables.metric_extremes
-    columns = ("fine", "stretch", "lowest", "lowest_at", "highest", "highest_at", "odd_at")
+    columns = (
+        "fine",
+        "stretch",
+        "lowest",
+        "lowest_at",
+        "highest",
+        "highest_at",
+        "odd_at",
+        "summed",
+        "step_sum",
+        "value_sum",
+    )
     statement = (
         select(names.c.name, *(table.c[column] for column in columns))
         .join_from(table, names, table.c.metric_id == names.c.id)
         .where(table.c.run_id == run)
     )
     with reading(store) as connection:
-        return {tuple(row) for row in connection.execute(statement)}
+        return {(*row[:-1], round(row[-1], 6)) for row in connection.execute(statement)}
 
 
 def _carry(store, run: int, attempt: int, path: Path, chance: random.Random) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from store_helpers import Reader, claim, metrics, started, submit
 
-from db import reads
+from db import claims, reads, runs
 from db.engine import reading, writing
+from db.statuses import Status
 from trainer.events import encode_number
 
 
@@ -40,3 +42,46 @@ def test_runs_are_kept_apart(store, run):
     with reading(store) as connection:
         found = reads.stretch_means(connection, [run, other], ["m"], width=10)
     assert {key: rows[0].mean for key, rows in found.items()} == {(run, "m"): 1.0, (other, "m"): 3.0}
+
+
+def test_long_stretches_are_made_of_sums_and_say_what_the_values_say(store, run):
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=300)
+    values[70], values[130] = float("nan"), 1e301
+    steps = [metrics(step, m=encode_number(float(value))) for step, value in enumerate(values)]
+    Reader(store, run).feed(started(), metrics(2, 0, m=1000.0), *steps, metrics(33, m=5.0))
+    values[33] = 5.0
+    with reading(store) as connection:
+        found = reads.long_means(connection, [run], ["m", "absent"], width=96)[run, "m"]
+        with pytest.raises(ValueError, match="width: 100"):
+            reads.long_means(connection, [run], ["m"], width=100)
+    kept = np.where(np.abs(values) < 1e300, values, np.nan)
+    assert [one.values for one in found] == [95, 95, 96, 12]
+    for number, one in enumerate(found):
+        inside = slice(96 * number, 96 * number + 96)
+        assert one.mean == pytest.approx(np.nanmean(kept[inside]))
+        assert one.step == pytest.approx(np.arange(300)[inside][np.isfinite(kept[inside])].mean())
+
+
+def test_time_on_devices_leaves_pauses_out_and_counts_what_was_lost(store, run):
+    """The first attempt makes 6 steps in 60 s and dies at 70 s; the second one, much later, goes on from step 4."""
+    clock = "time/step_seconds"
+
+    def made(step, attempt, time):
+        return {**metrics(step, attempt=attempt, **{clock: 1.0}), "time": time}
+
+    first = Reader(store, run)
+    first.feed(started(), *(made(step, 1, 2.0 + 10 * step) for step in range(1, 7)))
+    with writing(store) as connection:
+        claims.finish(connection, run_id=run, attempt=1, status=Status.FAILED, reason="", exit_code=1, now=72.0)
+        again = {"config": {}, "total_steps": 120, "devices": 1, "priority": 0, "retries": 0, "reason": ""}
+        assert runs.resume(connection, run, attempt=1, now=5000.0, **again)
+        claim(connection, now=9000.0)
+    Reader(store, run, attempt=2, offset=first.offset).feed(
+        started(2, resumed_from=4), *(made(step, 2, 9000.0 + 10 * (step - 4)) for step in (5, 6, 7))
+    )
+    with reading(store) as connection:
+        found = reads.device_seconds(connection, [run, 999])
+        few = reads.device_seconds(connection, [run], max_points=2)
+    assert found == {run: [(1, 10), (2, 20), (3, 30), (4, 40), (5, 80), (6, 90), (7, 100)]}
+    assert [reached.step for reached in few[run]] == [1, 4, 5, 7]

@@ -80,6 +80,7 @@ class Experience:
             "reward/mean": torch.cat([group.rewards for group in self.sampled]).mean().item(),
             "reward/accuracy": sum(correct) / len(correct),
             "reward/zero_variance_fraction": sum(without_variance) / len(without_variance),
+            "rollout/tokens": float(self.sampled_tokens),
             "rollout/length_mean": self.sampled_tokens / len(responses),
             "rollout/length_max": float(max(len(response.tokens) for response in responses)),
             "rollout/truncated_fraction": sum(response.truncated for response in responses) / len(responses),
