@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,11 +74,28 @@ LEARNING_TAB = (
 )
 SPEED_TAB = (
     Chart(
-        "Sampling speed", (("rollout/tokens_per_second", "tokens per second"),), y_title="tokens / s", from_zero=True
+        "Tokens per second",
+        (("rollout/tokens_per_second", "while sampling"), ("step/tokens_per_second", "over the whole step")),
+        y_title="tokens / s",
+        from_zero=True,
     ),
+    Chart(
+        "Draft acceptance",
+        (("mtp/acceptance_greedy", "greedy"), ("mtp/acceptance_sampled", "sampled")),
+        y_format=PERCENT,
+        from_zero=True,
+    ),
+    Chart(
+        "Host: processor and memory",
+        (("system/cpu", "processor"), ("system/memory", "memory")),
+        y_format=PERCENT,
+        from_zero=True,
+    ),
+    Chart("Disk of the run's folder", (("system/disk_free_gib", "free"),), y_title="GiB free", from_zero=True),
 )
 TIME_TITLE = "Seconds per step, by part"
 STEP_SECONDS = "time/step_seconds"
+_GPU = re.compile(r"system/gpu_(\d+)/utilization")
 
 
 def at_depth(tab: Sequence[Chart], depth: int) -> tuple[Chart, ...]:
@@ -89,6 +107,21 @@ def at_depth(tab: Sequence[Chart], depth: int) -> tuple[Chart, ...]:
             chart, metrics=tuple((name.replace("mtp/", f"mtp/depth_{depth}/"), label) for name, label in chart.metrics)
         )
         for chart in tab
+    )
+
+
+def gpu_charts(measured: Iterable[str]) -> tuple[Chart, ...]:
+    """Use of the GPUs that were measured, a line for each."""
+    numbers = sorted(int(found[1]) for name in measured if (found := _GPU.fullmatch(name)))
+    return tuple(
+        Chart(
+            title,
+            tuple((f"system/gpu_{number}/{what}", f"GPU {number}") for number in numbers),
+            y_format=PERCENT,
+            from_zero=True,
+        )
+        for title, what in (("GPUs: utilization", "utilization"), ("GPUs: memory", "memory"))
+        if numbers
     )
 
 

@@ -44,14 +44,16 @@ def learning(run: RunDetail) -> None:
 
 
 def speed(run: RunDetail) -> None:
-    """Where the time goes."""
+    """Where the time goes, and what of the host is used."""
     with store.reading() as connection:
-        names = [name for name in reads.metric_list(connection, run.id) if name.startswith("time/")]
+        measured = reads.metric_list(connection, run.id)
+        names = [name for name in measured if name.startswith("time/")]
         parts = reads.aligned(
             connection, run.id, names, anchor=run_charts.STEP_SECONDS, max_places=_MAX_POINTS, level="step"
         )
     stacked = run_charts.time_figure(parts)
-    _charts(run, run_charts.SPEED_TAB, first=[stacked] if stacked else [])
+    tab = (*run_charts.SPEED_TAB, *run_charts.gpu_charts(measured))
+    _charts(run, tab, first=[stacked] if stacked else [])
 
 
 def _charts(run: RunDetail, tab: tuple[Chart, ...], *, first: list[go.Figure] | None = None, nothing: str = "") -> None:

@@ -7,7 +7,7 @@ Departures, each explained in docs/method.md: old log-probs are recomputed by th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def train(config: RunConfig, folder: Path, sink: Sink, should_stop: Callable[[],
     """
     with Grader() as grader:
         run = prepare(config, folder, sink, grader)
-        with telling_what_is_not_finite(run):
+        with run.host if run.world.is_main else nullcontext(), telling_what_is_not_finite(run):
             if evaluation_is_due(run) and run.accuracy is None:  # before training, and where a stop left it out
                 evaluate_now(run)
             while run.step < config.steps:
@@ -157,6 +157,8 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
         "rollout/tokens_per_second": experience.sampled_tokens / run.seconds["time/rollout_seconds"],
         **run.seconds,
         "time/step_seconds": sum(run.seconds.values()),
+        "step/tokens_per_second": experience.sampled_tokens / sum(run.seconds.values()),
+        **run.host.metrics(),
     }
     run.sink.emit("metrics", step=run.step, values=values)
     for notice in run.watch.observe(run.step, values, updates):

@@ -19,6 +19,7 @@ from trainer.config import Optimizer as OptimizerConfig
 from trainer.config import RunConfig
 from trainer.config.continuing import check_continues
 from trainer.events import Sink
+from trainer.host import HostUse, look_at
 from trainer.launch.attempt import attempt_fields
 from trainer.launch.device import accelerator_for
 from trainer.launch.world import World
@@ -54,6 +55,8 @@ class Training:
     watch: Watch
     """Which alarms are on."""
     checkpoints: Checkpoints
+    host: HostUse
+    """What the main process's host is used for, while it is entered."""
     parts: dict[str, Part]
     """What a checkpoint keeps beside model, optimiser and schedule, by name."""
     step: int
@@ -138,6 +141,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
         benchmarks={name: prompts.kept for name, prompts in benchmarks.items()},
         watch=watch,
         checkpoints=checkpoints,
+        host=HostUse(look_at(folder, world.size if accelerator.device.type == "cuda" else 0)),
         parts=parts,
         step=step,
         accuracy=resumed.accuracy if resumed else None,

@@ -42,7 +42,18 @@ def test_the_coefficient_is_drawn_at_mini_batch_resolution_with_its_clip(full_st
                 "addition, held out: avg@4 with 95 % interval",
             },
         ),
-        ("Speed", {"Seconds per step, by part", "Sampling speed"}),
+        (
+            "Speed",
+            {
+                "Seconds per step, by part",
+                "Tokens per second",
+                "Draft acceptance",
+                "Host: processor and memory",
+                "Disk of the run's folder",
+                "GPUs: utilization",
+                "GPUs: memory",
+            },
+        ),
     ],
 )
 def test_each_tab_has_its_charts_and_its_address(tab, shows, full_store, open_page):

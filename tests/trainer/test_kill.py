@@ -83,7 +83,7 @@ def history(folder: Path) -> dict[tuple, object]:
     for event in events(folder):
         if event["type"] == "metrics":
             for name, value in event["values"].items():
-                if not name.startswith("time/") and name != "rollout/tokens_per_second":
+                if not name.startswith(("time/", "system/")) and not name.endswith("tokens_per_second"):
                     stands[name, event["step"], event["mini_batch"]] = value
         elif event["type"] == "completions":
             for item in event["items"]:

@@ -45,7 +45,7 @@ def lasting(sink, above=0):
         for event in sink.events
         if event["type"] == "metrics" and event["step"] > above
         for name, value in event["values"].items()
-        if not name.startswith("time/") and name != "rollout/tokens_per_second"
+        if not name.startswith(("time/", "system/")) and not name.endswith("tokens_per_second")
     }
 
 

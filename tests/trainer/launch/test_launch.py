@@ -91,7 +91,7 @@ def measured(found: list[dict]) -> dict[tuple, float]:
         for event in found
         if event["type"] == "metrics"
         for name, value in event["values"].items()
-        if not name.startswith("time/") and name != "rollout/tokens_per_second"
+        if not name.startswith(("time/", "system/")) and not name.endswith("tokens_per_second")
     }
 
 
