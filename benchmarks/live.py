@@ -51,13 +51,15 @@ class Seen:
     memory: list[tuple[float, float]] = field(default_factory=list)
 
 
-def _supervise(run_id: int, seconds: float) -> None:
+def supervise_replay(run_id: int, seconds: float) -> None:
+    """Supervise a recorded run that is played for so long."""
     from backend.supervisor import supervise
 
     supervise(run_id, 1, program=(sys.executable, "-m", "benchmarks.replay", str(seconds)))
 
 
-def _submit(store: Engine, home: Path, count: int) -> list[int]:
+def submit(store: Engine, home: Path, count: int) -> list[int]:
+    """Queue and claim so many runs; their ids."""
     ids = []
     for number in range(count):
         folder = home / "runs" / str(number)
@@ -94,9 +96,9 @@ def measure(url: str, home: Path, runs: int, seconds: float) -> tuple[list[str],
     }
     engine.migrate(url)
     store = engine.connect(url)
-    ids = _submit(store, home, runs)
+    ids = submit(store, home, runs)
     context = multiprocessing.get_context("spawn")
-    supervisors = [context.Process(target=_supervise, args=(run_id, seconds)) for run_id in ids]
+    supervisors = [context.Process(target=supervise_replay, args=(run_id, seconds)) for run_id in ids]
     for supervisor in supervisors:
         supervisor.start()
     seen = _watch(store, ids, [psutil.Process(supervisor.pid) for supervisor in supervisors])
