@@ -85,7 +85,10 @@ def time_left(*, step: int, total: int, from_step: int, elapsed: float) -> float
 
 
 def alarm(name: str) -> str:
-    """The name of an alarm: 'Acceptance collapse, depth 2' for acceptance_collapse/depth_2."""
+    """The name of an alarm: 'Acceptance collapse, depth 2' for acceptance_collapse/depth_2, 'KL high: policy/kl' for rule/KL high/policy/kl."""
+    kind, _, rest = name.partition("/")
+    if kind == "rule" and "/" in rest:
+        return rest.replace("/", ": ", 1)
     return name.replace("/", ", ").replace("_", " ").capitalize()
 
 

@@ -25,6 +25,7 @@ page = st.navigation(
         navigation.compare(),
         navigation.leaderboard(),
         navigation.machines(),
+        navigation.alerts(),
         navigation.run(),
         navigation.changes(),
     ],

@@ -62,3 +62,8 @@ def changes() -> StreamlitPage:
 def machines() -> StreamlitPage:
     """Workers, devices and what waits for them."""
     return st.Page(_PAGES / "machines.py", title="Machines", icon=":material/dns:", url_path="machines")
+
+
+def alerts() -> StreamlitPage:
+    """Rules on metrics, and where they are on."""
+    return st.Page(_PAGES / "alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts")

@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import extremes, upsert
+from db import alerts, extremes, upsert
 from db.batches import Batch, Ended, Evaluated, Place, Rewind, Row, Value, evaluation_terms, parse
 from db.statuses import Status
 from db.tables import (
@@ -158,6 +158,7 @@ def _known(found: Any, run_id: int, attempt: int) -> Any:
 def _rewind(connection: Connection, run_id: int, rewind: Rewind) -> int:
     """Remove what earlier attempts said of steps that are now trained again; returns how many rows that were."""
     last_step = rewind.last_step
+    alerts.rewind(connection, run_id, last_step)
     removed = sum(
         connection.execute(delete(table).where(table.c.run_id == run_id, table.c.step > last_step)).rowcount
         for table in (metrics, completions, evaluations)
@@ -195,8 +196,7 @@ def _restore_latest(connection: Connection, run_id: int) -> None:
 
 
 def _store(connection: Connection, run_id: int, batch: Batch) -> None:
-    if batch.metrics:
-        _store_metrics(connection, run_id, batch.metrics)
+    ids = _store_metrics(connection, run_id, batch.metrics) if batch.metrics else {}
     if batch.completions:
         rows = [{"run_id": run_id, **batch.completions[key]} for key in sorted(batch.completions)]
         connection.execute(upsert.replace(connection, completions), rows)
@@ -204,9 +204,13 @@ def _store(connection: Connection, run_id: int, batch: Batch) -> None:
         _store_evaluation(connection, run_id, batch.evaluations[key])
     if batch.history:
         connection.execute(insert(run_events), [{"run_id": run_id, **row} for row in batch.history])
+    # After the history, which may say that an attempt began: what is said of an alert then stands behind that.
+    if ids:
+        alerts.observe(connection, run_id, batch.metrics, ids)
 
 
-def _store_metrics(connection: Connection, run_id: int, series: Mapping[str, Mapping[Place, Value]]) -> None:
+def _store_metrics(connection: Connection, run_id: int, series: Mapping[str, Mapping[Place, Value]]) -> dict[str, int]:
+    """Store values; returns the ids of their metrics."""
     by_name = _metric_ids(connection, series.keys())
     rows: list[tuple[Any, ...]] = []
     newest: list[Row] = []
@@ -220,6 +224,7 @@ def _store_metrics(connection: Connection, run_id: int, series: Mapping[str, Map
     upsert.replace_many(connection, metrics, rows)
     connection.execute(upsert.replace(connection, latest_metrics, where=_is_newer), newest)
     extremes.refresh(connection, run_id, list(by_name.values()), min(steps), max(steps))
+    return by_name
 
 
 def _newest(values: Mapping[Place, Value], last: Place) -> Row:

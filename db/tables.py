@@ -332,3 +332,32 @@ leases = Table(
     Column("attempt", Integer, nullable=False),
     Column("taken_at", Float, nullable=False),
 )
+
+# What users want to be told of: see db.alerts.
+alert_rules = Table(
+    "alert_rules",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("metric", String(200), nullable=False),
+    Column("comparison", String(20), nullable=False),
+    Column("threshold", Float),
+    Column("steps", Integer, nullable=False),
+    # Of which runs: all, where neither is given.
+    Column("experiment", String(120)),
+    Column("tag", String(40)),
+    Column("active", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+alert_states = Table(
+    "alert_states",
+    metadata,
+    Column("rule_id", Integer, ForeignKey("alert_rules.id", ondelete="CASCADE"), primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("metric_id", Integer, ForeignKey("metric_names.id"), primary_key=True),
+    Column("began", Integer, nullable=False),
+    Column("on", Boolean, nullable=False),
+    Column("said_at", Integer),
+    Column("against", Integer, nullable=False),
+)

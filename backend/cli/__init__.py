@@ -11,6 +11,7 @@ from collections.abc import Callable
 import typer
 
 from backend.cli import (
+    alerting,
     boards,
     evaluating,
     labelling,
@@ -52,6 +53,7 @@ for _panel, _commands in _PANELS.items():
         app.command(rich_help_panel=_panel, context_settings=taken)(_command)
 for _group in (registering.models, registering.data):
     app.add_typer(_group, rich_help_panel="Models and data")
+app.add_typer(alerting.alerts, rich_help_panel="What is said about runs")
 
 
 def main() -> None:

@@ -11,6 +11,9 @@ from sqlalchemy import Connection, func, select
 from db import tables
 from trainer.alarms import LASTING, NAMES
 
+RULE = "rule"
+"""What the names of alarms begin with that a user's rule raises: see db.alerts."""
+
 _MOST = 200
 """The newest lines of each run's history of alarms and attempts that are looked at."""
 
@@ -65,7 +68,7 @@ def _on(told: Sequence[AlarmRow]) -> list[AlarmRow]:
     for alarm in told:
         on.pop(alarm.name, None)
         if alarm.severity == "error" or (
-            alarm.severity == "warning" and alarm.name.partition("/")[0] in (*NAMES, *LASTING)
+            alarm.severity == "warning" and alarm.name.partition("/")[0] in (*NAMES, *LASTING, RULE)
         ):
             on[alarm.name] = alarm
     return list(on.values())

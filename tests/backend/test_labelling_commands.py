@@ -57,3 +57,26 @@ def test_what_is_refused_is_said_in_words(
     code, out, err = mtprl(*arguments)
     assert (code, out) == (1, "")
     assert words in err
+
+
+def test_alerts_are_made_listed_switched_off_and_removed(mtprl: Any) -> None:
+    assert "there are no alerts yet" in mtprl("alerts")[1]
+    code, out, _ = mtprl("alerts", "add", "low", "reward/*", "below", "-1.5", "--steps", "3", "--tag", "paper")
+    assert (code, out) == (
+        0,
+        "alert 'low': reward/* below -1.5 for 3 steps, of tag paper; it looks at what comes from now on\n",
+    )
+    assert mtprl("alerts", "off", "low")[0] == 0
+    assert "low (switched off): reward/* below -1.5 for 3 steps, of tag paper" in mtprl("alerts")[1]
+    assert mtprl("alerts", "on", "low")[0] == 0
+    [rule] = json.loads(mtprl("alerts", "--json")[1])
+    assert (rule["threshold"], rule["steps"], rule["active"], rule["runs"]) == (-1.5, 3, True, [])
+    assert mtprl("alerts", "rm", "low")[0] == 0
+    for arguments, words in (
+        (["rm", "low"], "there is no alert 'low'"),
+        (["add", "", "m", "above", "1"], "name: '' is refused"),
+        (["add", "n", "m", "over", "1"], "comparison: 'over' is not known"),
+        (["add", "n", "m", "above"], "threshold: none is given"),
+    ):
+        code, _, err = mtprl("alerts", *arguments)
+        assert (code, words in err) == (1, True), err
