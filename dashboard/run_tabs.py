@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import time
 
 import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from backend import charts, palette, words
-from dashboard import markup, run_charts, store
+from backend import charts, palette
+from dashboard import run_charts, store
 from dashboard.run_charts import Chart
 from db import reads
 from db.reads import ExportRow, RunDetail
@@ -19,7 +18,6 @@ from trainer.config import yaml_text
 from trainer.events import encode_number
 
 _MAX_POINTS = 1000
-_EVENTS = 1000
 
 
 def coefficient(run: RunDetail) -> None:
@@ -115,34 +113,6 @@ def configuration(run: RunDetail) -> None:
             st.caption(f"From preset `{run.preset}`.")
     st.code(text, language="yaml")
     st.caption(f"Folder of the run: `{run.folder}`")
-
-
-def events(run: RunDetail) -> None:
-    """What happened when: attempts, checkpoints, alarms and how it ended; newest first."""
-    now = time.time()
-    with store.reading() as connection:
-        rows = reads.run_events(connection, run.id, limit=_EVENTS)
-    if not rows:
-        st.info("Nothing has happened to this run yet.", icon=":material/hourglass_empty:")
-        return
-    columns = (
-        markup.Column("When"),
-        markup.Column("Step", number=True),
-        markup.Column("What"),
-        markup.Column("Attempt", number=True, wide=True),
-        markup.Column("Message"),
-    )
-    cells = [
-        [
-            markup.when(row.time, words.age(row.time, now)),
-            str(row.step),
-            markup.event(row.type.replace("_", " "), row.severity),
-            str(row.attempt),
-            markup.text(row.message),
-        ]
-        for row in sorted(rows, key=lambda row: row.id, reverse=True)
-    ]
-    st.html(markup.table(columns, cells, label="Events"))
 
 
 def export(run: RunDetail) -> None:

@@ -9,11 +9,13 @@ from urllib.parse import quote
 import streamlit as st
 
 from backend import palette, waiting, words
+from backend.next_steps import next_step
 from dashboard import (
     audit_tab,
     checkpoints_tab,
     completions_tab,
     evaluation_tabs,
+    events_tab,
     labelling,
     liveness,
     log_tab,
@@ -43,7 +45,7 @@ _TABS: dict[Kind, _Tabs] = {
         "Answers": evaluation_tabs.answers,
         "Configuration": run_tabs.configuration,
         "Log": log_tab.draw,
-        "Events": run_tabs.events,
+        "Events": events_tab.draw,
     },
     Kind.EVALUATION: {
         "Results": evaluation_tabs.outcome,
@@ -51,7 +53,7 @@ _TABS: dict[Kind, _Tabs] = {
         "Speed": run_tabs.speed,
         "Configuration": run_tabs.configuration,
         "Log": log_tab.draw,
-        "Events": run_tabs.events,
+        "Events": events_tab.draw,
     },
 }
 _STILL = {"Configuration", "Answers"}
@@ -145,7 +147,11 @@ def _header(run_id: int, drawn_for: str) -> None:
         )
     if run.status == Status.FAILED:
         reason = run.reason or "It failed without a word; see the log."
-        st.error(words.literal(reason), icon=":material/error:")
+        advice = next_step(reason)
+        st.error(
+            words.literal(reason) + (f"\n\n**Next:** {advice}" if advice else ""),
+            icon=":material/error:",
+        )
     for alarm in alarms:
         _alarm(alarm, run.status)
     st.html(markup.tiles(_tiles(run.kind, latest, run.coefficient)))

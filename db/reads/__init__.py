@@ -3,7 +3,18 @@
 Every function works in the caller's transaction, opened with `db.engine.reading`.
 """
 
-from db.reads.activity import HostRun, LeaseRow, RunEvent, WorkerRow, last_on_hosts, leases, run_events, workers
+from db.reads.activity import (
+    HostRun,
+    LeaseRow,
+    RunEvent,
+    WorkerRow,
+    event_counts,
+    last_on_hosts,
+    leases,
+    newest_events,
+    run_events,
+    workers,
+)
 from db.reads.alarms import AlarmRow, alarms_on, alarms_raised
 from db.reads.charts import Aligned, Series, aligned, series
 from db.reads.clock import Reached, device_seconds
@@ -80,6 +91,7 @@ __all__ = [
     "earlier_trainings",
     "evaluated_item",
     "evaluations",
+    "event_counts",
     "experiments",
     "export_rows",
     "extracted_answers",
@@ -94,6 +106,7 @@ __all__ = [
     "matching_runs",
     "metric_list",
     "mini_batch_mean",
+    "newest_events",
     "newest_values",
     "run_events",
     "runs_of_prompt",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from db import tables
 from db.statuses import Status
@@ -83,6 +83,30 @@ def run_events(connection: Connection, run_id: int, after_id: int = 0, limit: in
         .limit(limit)
     )
     return [RunEvent(*row) for row in connection.execute(statement)]
+
+
+def newest_events(
+    connection: Connection, run_id: int, *, types: Sequence[str], all_but: Sequence[str] | None, limit: int
+) -> list[RunEvent]:
+    """The run's last events of these types, and of all types but `all_but` where that is given, the newest first."""
+    table = tables.run_events
+    kinds: ColumnElement[bool] = table.c.type.in_(types)
+    if all_but is not None:
+        kinds = or_(kinds, table.c.type.not_in(all_but))
+    statement = (
+        select(*(table.c[name] for name in RunEvent.__dataclass_fields__))
+        .where(table.c.run_id == run_id, kinds)
+        .order_by(table.c.id.desc())
+        .limit(limit)
+    )
+    return [RunEvent(*row) for row in connection.execute(statement)]
+
+
+def event_counts(connection: Connection, run_id: int) -> dict[str, int]:
+    """How many events of each type the run has."""
+    table = tables.run_events
+    statement = select(table.c.type, func.count()).where(table.c.run_id == run_id).group_by(table.c.type)
+    return dict(connection.execute(statement).tuples().all())
 
 
 def workers(connection: Connection) -> list[WorkerRow]:

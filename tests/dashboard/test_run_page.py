@@ -62,13 +62,48 @@ def test_each_tab_has_its_charts_and_its_address(tab, shows, full_store, open_pa
 
 
 @pytest.mark.parametrize(
-    ("tab", "says"), [("Log", "step 12: reward"), ("Events", "saved checkpoints"), ("Configuration", "lambda_plus")]
+    ("tab", "says"),
+    [("Log", "step 12: reward"), ("Events", "submitted to experiment demo"), ("Configuration", "lambda_plus")],
 )
 def test_log_events_and_configuration(tab, says, full_store, open_page):
-    if tab == "Events":
-        says = "submitted to experiment demo"
     app = open_page("run", run=str(full_store.runs["occ"]), tab=tab)
     assert says in html(app) + "".join(element.value for element in app.code)
+
+
+def test_events_leave_checkpoints_out_until_they_are_asked_for_and_say_so(full_store, open_page):
+    run = full_store.runs["occ"]
+    with store.writing() as connection:
+        log_event(connection, run, 1, 10, "checkpoint", "saved checkpoints/step-000010", "info", now=1.0)
+        log_event(connection, run, 1, 10, "alarm", "entropy_collapse: 0.1", "warning", now=2.0)
+    app = open_page("run", run=str(run), tab="Events")
+    shown, counted = html(app), texts(app)
+    assert "submitted to experiment demo" in shown
+    assert "entropy_collapse: 0.1" in shown
+    assert "saved checkpoints" not in shown
+    assert "not shown: 1 of checkpoints" in counted
+    app.pills(key="events").set_value(["checkpoints"]).run()
+    assert "saved checkpoints" in html(app)
+    assert "submitted to experiment demo" not in html(app)
+    app.pills(key="events").set_value([]).run()
+    assert not app.exception
+    assert "0 events" in texts(app)
+
+
+def test_an_end_comes_with_the_next_step_and_several_attempts_with_a_table(full_store, open_page):
+    run = full_store.runs["lost"]
+    with store.writing() as connection:
+        claims.requeue(connection, run, 2.0, "the trainer and its supervisor are gone", attempt=1)
+        connection.exec_driver_sql(f"UPDATE runs SET priority = 9 WHERE id = {run}")
+        taken = claims.claim_next(connection, host="there", devices=["cpu:9"], now=3.0)
+        assert taken.run_id == run
+        reason = "the trainer was killed by signal 9 (SIGKILL); the machine may have run out of memory"
+        claims.finish(connection, run_id=run, attempt=2, status=Status.FAILED, reason=reason, exit_code=-9, now=4.0)
+    app = open_page("run", run=str(run), tab="Events")
+    [error] = app.error
+    assert "**Next:** Nearly always the system ended it" in error.value
+    assert 'aria-label="Attempts"' in html(app)
+    assert "Next: Nearly always" in html(app)
+    assert ">there<" in html(app)
 
 
 def test_the_log_is_searched_and_says_how_much_of_it(full_store, open_page):

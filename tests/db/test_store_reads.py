@@ -217,3 +217,22 @@ def test_history_is_read_on_from_a_cursor(store):
         (3, "message 3", "warning"),
         (4, "message 4", "warning"),
     ]
+
+
+def test_the_newest_history_is_chosen_by_type_and_counted(store):
+    with writing(store) as connection:
+        run, other = submit(connection), submit(connection, "other")
+        for number, kind in enumerate(("checkpoint", "alarm", "claimed", "checkpoint", "alarm")):
+            runs.log_event(connection, run, 1, number, kind, "", now=float(number))
+            runs.log_event(connection, other, 1, 90 + number, kind, "", now=float(number))
+
+        def steps(*types: str, all_but: list[str] | None = None, limit: int = 9) -> list[int]:
+            found = reads.newest_events(connection, run, types=types, all_but=all_but, limit=limit)
+            return [line.step for line in found]
+
+        assert steps("alarm") == [4, 1]
+        assert steps("alarm", "checkpoint", limit=3) == [4, 3, 1]
+        assert steps(all_but=["alarm", "checkpoint"]) == [2, 0]  # claimed and submitted
+        assert steps("alarm", all_but=["alarm", "checkpoint"]) == [4, 2, 1, 0]
+        assert steps() == []
+        assert reads.event_counts(connection, run) == {"submitted": 1, "checkpoint": 2, "alarm": 2, "claimed": 1}
