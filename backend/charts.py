@@ -39,6 +39,8 @@ class Line:
     in_legend: bool = True
     hover: bool = True
     """It tells its value where the pointer is."""
+    notes: Sequence[str] | None = None
+    """What is said behind the value of each point where the pointer is."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Dots:
     steps: Sequence[int]
     colour: str
     symbol: str = "circle"
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,10 @@ def lines(
     from_zero: bool = False,
     y_format: str = "",
     note: str = "",
+    x_title: str = "step",
     height: int = HEIGHT,
 ) -> go.Figure:
-    """Lines over training steps. `log` needs `can_be_log`; `from_zero` keeps 0 in sight; `clip` are the bounds [low, high] of the value; `note` stands behind the title."""
+    """Lines over training steps, or over what `x_title` says. `log` needs `can_be_log`; `from_zero` keeps 0 in sight; `clip` are the bounds [low, high] of the value; `note` stands behind the title."""
     figure = go.Figure()
     for line in data:
         if line.low is not None and line.high is not None:
@@ -86,7 +90,7 @@ def lines(
             figure, clip, highest=max((value for line in data for value in line.y if value == value), default=0.0)
         )
     _dress(figure, _with_note(title, note), height=height, legend=sum(line.in_legend for line in data))
-    figure.update_xaxes(title="step", rangemode="tozero")
+    figure.update_xaxes(title=x_title, rangemode="tozero")
     figure.update_yaxes(
         title=y_title or None,
         type="log" if log else "linear",
@@ -122,21 +126,28 @@ def stacked(title: str, data: Sequence[Line], *, y_title: str, height: int = HEI
     return figure
 
 
-def scatter(title: str, dots: Dots, *, x_title: str, y_title: str, diagonal: bool = False) -> go.Figure:
+def scatter(
+    title: str, clouds: Sequence[Dots], *, x_title: str, y_title: str, diagonal: bool = False, height: int = HEIGHT
+) -> go.Figure:
     """One measurement against another, with dotted lines at 0, and where both would be equal if `diagonal`."""
-    figure = go.Figure(
-        go.Scatter(
-            x=list(dots.x),
-            y=list(dots.y),
-            customdata=list(dots.steps),
-            mode="markers",
-            marker={"color": dots.colour, "symbol": dots.symbol, "size": 8, "opacity": 0.75},
-            hovertemplate="step %{customdata}: (%{x:.3g}, %{y:.3g})<extra></extra>",
+    figure = go.Figure()
+    for dots in clouds:
+        said = f"{dots.name}, step" if dots.name else "step"
+        figure.add_trace(
+            go.Scatter(
+                x=list(dots.x),
+                y=list(dots.y),
+                name=dots.name,
+                customdata=list(dots.steps),
+                mode="markers",
+                marker={"color": dots.colour, "symbol": dots.symbol, "size": 8, "opacity": 0.75},
+                hovertemplate=f"{said} %{{customdata}}: (%{{x:.3g}}, %{{y:.3g}})<extra></extra>",
+            )
         )
-    )
-    _dress(figure, title, height=HEIGHT, legend=0)
+    _dress(figure, title, height=height, legend=0)
     # Ranges of their own: lines would otherwise widen the axes and press the dots together.
-    x_range, y_range = _padded(dots.x), _padded(dots.y)
+    x_range = _padded([x for dots in clouds for x in dots.x])
+    y_range = _padded([y for dots in clouds for y in dots.y])
     faint = {"color": MUTED, "width": 1}
     if diagonal:
         low, high = min(x_range[0], y_range[0]), max(x_range[1], y_range[1])
@@ -220,22 +231,6 @@ def positions(steps: Sequence[int], mini_batches: Sequence[int], per_step: int) 
     ]
 
 
-def trailing_mean(x: Sequence[float], y: Sequence[float], window: float) -> list[float]:
-    """For each point the mean of the finite points whose x lies in (x - window, x]; NaN where there is none."""
-    result, start, total, count = [], 0, 0.0, 0
-    finite = [value if value - value == 0 else None for value in y]
-    for position, value in zip(x, finite, strict=True):
-        if value is not None:
-            total, count = total + value, count + 1
-        while x[start] <= position - window:
-            leaving = finite[start]
-            if leaving is not None:
-                total, count = total - leaving, count - 1
-            start += 1
-        result.append(total / count if count else float("nan"))
-    return result
-
-
 def _draw_clip(figure: go.Figure, clip: Sequence[float], highest: float) -> None:
     """Draw the bounds, and keep them in sight unless that would press the values flat."""
     low, high = clip
@@ -261,7 +256,10 @@ def _trace(line: Line, y_format: str, log: bool) -> go.Scatter:
         marker={"size": 3.5 if line.mode == "markers" and len(line.x) > _MANY else 6},
         opacity=line.opacity,
         showlegend=line.in_legend,
-        hovertemplate=f"%{{y:{y_format or '.4g'}}}" if line.hover else None,
+        customdata=list(line.notes) if line.notes is not None else None,
+        hovertemplate=f"%{{y:{y_format or '.4g'}}}{' %{customdata}' if line.notes is not None else ''}"
+        if line.hover
+        else None,
         hoverinfo=None if line.hover else "skip",
     )
 

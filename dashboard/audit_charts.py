@@ -62,7 +62,7 @@ def _scatter(
     if not steps:
         return None
     dots = charts.Dots(first, second, [int(step) for step in steps], colour, symbol)
-    return charts.scatter(title, dots, x_title=axes[0], y_title=axes[1], diagonal=diagonal)
+    return charts.scatter(title, [dots], x_title=axes[0], y_title=axes[1], diagonal=diagonal)
 
 
 # --- by step ---------------------------------------------------------------------------------------------

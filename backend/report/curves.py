@@ -35,8 +35,8 @@ class Curve:
     """Some seeds have values at further steps, where there is no mean of all."""
 
 
-def mean_over_seeds(values: Sequence[float]) -> Mean:
-    """The mean of one value per seed.
+def mean_over_seeds(values: Sequence[float], *, at_least: int = SEEDS_FOR_METHODS) -> Mean:
+    """The mean of one value per seed; with fewer than `at_least` (2 or more) there is no interval.
 
     Raises:
         ValueError: there is none.
@@ -44,7 +44,7 @@ def mean_over_seeds(values: Sequence[float]) -> Mean:
     if not values:
         raise ValueError("there is nothing to average")
     n = len(values)
-    if n < SEEDS_FOR_METHODS:
+    if n < at_least:
         return Mean(float(np.mean(values)), math.nan, n)
     half = student_quantile(0.95, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return Mean(float(np.mean(values)), half, n)

@@ -1,158 +1,278 @@
-"""Compare: several runs on one axis, at `/compare?runs=1,2,3`."""
+"""Compare: runs and groups of runs on one axis, at `/compare?runs=1,2,3`; the address holds the whole view."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 import streamlit as st
 
-from backend import charts, palette, words
-from dashboard import markup, navigation, store
-from dashboard.run_charts import PERCENT
+from backend import audits as auditing
+from backend import charts, words
+from backend.audits import Audits
+from backend.comparison import axes, groups, lines, paper, table
+from backend.comparison.groups import Group
+from backend.comparison.lines import Chart, Values
+from dashboard import compare_charts, compare_choices, markup, navigation, store
+from dashboard.compare_choices import Choices
 from db import reads
-from db.reads import RunRow, Series
-from db.statuses import ENDED, Kind
+from db.reads import RunDetail
+from db.statuses import ENDED
 
 _TICK = 3.0
-_LISTED = 500
-_MOST = 20
-_MAX_POINTS = 1000
-_FEW = 15
+_MOST_METRICS = 12
+_MOST_AUDITS = 200  # of a run
 _FIRST_METRICS = ("reward/accuracy", "mtp/coefficient")
-_RUNS = "compared"
+_METRICS, _PAPER, _SETTINGS = "Metrics", "Paper's figures", "Settings"
 
 
 def main() -> None:
     """Draw the page."""
     st.title("Compare")
-    with store.reading() as connection:
-        known = {row.id: row for row in reads.list_runs(connection, kind=Kind.TRAINING, limit=_LISTED)}
-    if not known:
+    chosen = compare_choices.runs()
+    if chosen is None:
         st.info("There are no runs to compare yet.", icon=":material/stacked_line_chart:")
         st.page_link(navigation.new_run(), label="Configure a run", icon=":material/add_circle:")
         return
-    chosen = _chosen_runs(known)
     if not chosen:
         st.info(
             "Choose two or more runs above. The address of this page then holds them, to share.",
             icon=":material/stacked_line_chart:",
         )
         return
-    metrics, window = _choices(chosen)
-    still = all(row.status in ENDED for row in chosen)
-    st.fragment(_charts, run_every=None if still else _TICK)([row.id for row in chosen], metrics, window)
-
-
-def _chosen_runs(known: dict[int, RunRow]) -> list[RunRow]:
-    """The runs that the reader chose, or else those of the address; the address follows the choice."""
-    asked = [int(part) for part in st.query_params.get("runs", "").split(",") if part.isascii() and part.isdigit()]
-    if _RUNS not in st.session_state:
-        st.session_state[_RUNS] = [run_id for run_id in dict.fromkeys(asked) if run_id in known][:_MOST]
-        missing = [run_id for run_id in asked if run_id not in known]
-        if missing:
-            st.warning(
-                f"Left out, because there is no such run among the newest {_LISTED}: {', '.join(map(str, missing))}.",
-                icon=":material/warning:",
-            )
-    ids = st.multiselect(
-        "Runs",
-        list(known),
-        key=_RUNS,
-        max_selections=_MOST,
-        format_func=lambda run_id: (
-            f"{run_id} · {known[run_id].name} ({known[run_id].experiment})" if run_id in known else str(run_id)
-        ),
-        placeholder="Choose runs",
+    choices = compare_choices.how(chosen)
+    view = st.segmented_control(
+        "View", [_METRICS, _PAPER, _SETTINGS], default=_METRICS, key="view", bind="query-params", required=True
     )
-    if ids != asked:
-        st.query_params["runs"] = ",".join(map(str, ids))
-    return [known[run_id] for run_id in ids]
+    metrics = _chosen_metrics(chosen) if view == _METRICS else []
+    every = None if all(run.status in ENDED for run in chosen) else _TICK
+    st.fragment(_drawn, run_every=every)(view, choices, metrics)
 
 
-def _choices(chosen: Sequence[RunRow]) -> tuple[list[str], int]:
-    with store.reading() as connection:
-        available = sorted({name for row in chosen for name in reads.metric_list(connection, row.id)})
+def _drawn(view: str, choices: Choices, metrics: Sequence[str]) -> None:
+    of = choices.groups()
+    _legend(of)
+    if view == _SETTINGS:
+        _differences(of)
+    elif view == _PAPER:
+        _figures(of, choices)
+    else:
+        _metrics(of, choices, metrics)
+
+
+def _chosen_metrics(chosen: Sequence[RunDetail]) -> list[str]:
+    available = _available(chosen)
     first = [name for name in available if name in _FIRST_METRICS or name.startswith("eval/")]
-    left, right = st.columns([3, 1])
-    metrics = left.multiselect(
+    return st.multiselect(
         "Metrics",
         available,
-        default=first or available[:1],
+        default=(first or available[:1])[:_MOST_METRICS],
         key="metrics",
         bind="query-params",
+        max_selections=_MOST_METRICS,
         placeholder="Choose metrics",
     )
-    window = right.slider(
-        "Smoothing, in steps",
-        min_value=0,
-        max_value=50,
-        key="smoothing",
-        bind="query-params",
-        help="0: off. n: each point of the bold line is the mean of the run's values over the last n steps; the measured values stay, faint.",
-    )
-    return list(metrics), int(window)
 
 
-def _charts(run_ids: list[int], metrics: list[str], window: int) -> None:
+def _available(chosen: Sequence[RunDetail]) -> list[str]:
     with store.reading() as connection:
-        rows = {
-            row.id: row for row in reads.list_runs(connection, kind=Kind.TRAINING, limit=_LISTED) if row.id in run_ids
-        }
-        series = reads.series(connection, run_ids, metrics, max_points=_MAX_POINTS)
-        # What is measured of a single mini-batch, such as an audit, has no value of the whole step.
-        rest = [metric for metric in metrics if not any((run_id, metric) in series for run_id in run_ids)]
-        series |= reads.series(connection, run_ids, rest, max_points=_MAX_POINTS, level="mini_batch")
-    ordered = [rows[run_id] for run_id in run_ids if run_id in rows]
-    styles = palette.dashes([row.regime for row in ordered])
-    _legend(ordered, styles)
-    drawn = [metric for metric in metrics if any((row.id, metric) in series for row in ordered)]
-    if not drawn:
+        return sorted({name for run in chosen for name in reads.metric_list(connection, run.id)})
+
+
+def _metrics(of: Sequence[Group], choices: Choices, metrics: Sequence[str]) -> None:
+    values, drawn = _read(of, choices, metrics)
+    found = [chart for chart in drawn if chart.raw or chart.averaged]
+    if not found:
         st.info(
             "Choose a metric above." if not metrics else "None of these runs has measured these metrics yet.",
             icon=":material/hourglass_empty:",
         )
         return
-    if window:
-        st.caption(f"Bold: mean over the last {words.plural(window, 'step')}. Faint: the measured values.")
-    figures = {}
-    for metric in drawn:
-        lines = [
-            line
-            for row, dash in zip(ordered, styles, strict=True)
-            if (row.id, metric) in series
-            for line in _lines(row, dash, series[row.id, metric], window)
-        ]
-        share = metric.startswith("eval/") or metric.endswith(("accuracy", "fraction")) or "acceptance" in metric
-        figure = charts.lines(metric.replace("_at_", "@"), lines, y_format=PERCENT if share else "", height=340)
-        figure.update_layout(showlegend=False, margin_t=38)
-        figures[metric] = figure
-    charts.share_steps(list(figures.values()))
-    for index, (metric, figure) in enumerate(figures.items()):
+    _how_to_read(of, choices, values)
+    _draw(found, choices, values)
+    _download(found, choices)
+
+
+def _figures(of: Sequence[Group], choices: Choices) -> None:
+    runs = [run for group in of for run in group.runs]
+    wanted = paper.figures(_available(runs))
+    values, drawn = _read(of, choices, [metric for figure in wanted for metric in figure.metrics])
+    by_metric = {chart.metric: chart for chart in drawn}
+    _how_to_read(of, choices, values)
+    for figure in wanted:
+        found = [chart for metric in figure.metrics if (chart := by_metric[metric]).raw or chart.averaged]
+        st.subheader(figure.title)
+        st.caption(f"As the paper's figure {figure.number}. {figure.says}")
+        if found:
+            _draw(found, choices, values)
+        else:
+            st.info(figure.missing, icon=":material/visibility_off:")
+    _agreement(runs)
+    _download([chart for chart in drawn if chart.raw], choices)
+
+
+def _read(of: Sequence[Group], choices: Choices, metrics: Sequence[str]) -> tuple[Values, list[Chart]]:
+    averaging = choices.smoothing.kind != "none" or any(len(group.runs) > 1 for group in of)
+    with store.reading() as connection:
+        values = lines.read(connection, of, metrics, axis=choices.axis, means=averaging)
+    return values, [lines.chart(values, of, metric, choices.smoothing) for metric in metrics]
+
+
+def _how_to_read(of: Sequence[Group], choices: Choices, values: Values) -> None:
+    several = any(len(group.runs) > 1 for group in of)
+    smoothed = choices.smoothing.says(values.stretches.width)
+    said = [
+        "Line: mean over the runs of the group at equal steps. Band: its 95 % interval at each point by itself (Student's t over runs)."
+        if several
+        else "",
+        smoothed,
+        "Each run is smoothed by itself before it is averaged: the band is one of smoothed values."
+        if smoothed and several
+        else "",
+        "Faint: the measured values of each run." if smoothed or several else "",
+        "A mean stands at the mean position of its runs." if several and choices.axis != axes.STEPS else "",
+        "Tokens: all that were sampled until the step; steps that were made again after a resume count once."
+        if choices.axis == axes.TOKENS
+        else "",
+        "Hours: time on its devices until the step, over all attempts; pauses between them are left out, steps that were lost are not."
+        if choices.axis == axes.HOURS
+        else "",
+    ]
+    st.caption(" ".join(sentence for sentence in said if sentence) or "The measured values of each run.")
+    if values.unplaced:
+        which = words.listed_briefly(sorted(values.unplaced))
+        why = (
+            "how many tokens they sampled is not known of every step"
+            if choices.axis == axes.TOKENS
+            else "no step's time is known"
+        )
+        st.warning(f"Not drawn on this axis, because {why}: runs {which}.", icon=":material/warning:")
+
+
+def _draw(found: Sequence[Chart], choices: Choices, values: Values) -> None:
+    figures = [compare_charts.figure(chart, axis=choices.axis) for chart in found]
+    charts.share_steps(figures)
+    for index, (chart, figure) in enumerate(zip(found, figures, strict=True)):
         if index % 2 == 0:
-            columns = st.columns(2 if len(drawn) > 1 else 1, gap="small")
+            columns = st.columns(2 if len(found) > 1 else 1, gap="small")
         with columns[index % 2].container(border=True):
-            st.plotly_chart(figure, key=f"compare:{metric}", config={"displaylogo": False}, alt=f"{metric} by step")
+            alt = f"{chart.metric} by {axes.TITLES[choices.axis]}"
+            st.plotly_chart(figure, key=f"compare:{chart.metric}", config={"displaylogo": False}, alt=alt)
+            notes = compare_charts.notes(chart, most_raw=values.most_raw, width=values.stretches.width)
+            if notes:
+                st.caption(words.literal(" ".join(notes)))
 
 
-def _lines(row: RunRow, dash: str, values: Series, window: int) -> list[charts.Line]:
-    name, colour = f"{row.id} · {row.name}", palette.regime_colour(row.regime)
-    raw = charts.Line(
-        name,
-        values.steps,
-        values.values,
-        colour,
-        dash=dash,
-        mode="lines+markers" if len(values.steps) < _FEW else "lines",
+def _agreement(runs: Sequence[RunDetail]) -> None:
+    figure = paper.AGREEMENT
+    st.subheader(figure.title)
+    st.caption(f"As the paper's figure {figure.number}. {figure.says}")
+    audits: dict[int, tuple[RunDetail, Audits]] = {}
+    thinned = []
+    with store.reading() as connection:
+        for run in runs:
+            aligned = reads.aligned(connection, run.id, figure.metrics, anchor=auditing.ANCHOR, max_places=_MOST_AUDITS)
+            if aligned.steps:
+                audits[run.id] = (run, auditing.of_depth(aligned, 1))
+            if aligned.total > len(aligned.steps):
+                thinned.append(run.id)
+    if not audits:
+        st.info(figure.missing, icon=":material/visibility_off:")
+        return
+    drawn = [scatter for proxy in ("proxy_main", "proxy_own") if (scatter := compare_charts.agreement(audits, proxy))]
+    for column, scatter in zip(st.columns(max(len(drawn), 1), gap="small"), drawn, strict=False):
+        with column.container(border=True):
+            alt = "Coefficient from log-probs over the exact one, a dot per audit"
+            st.plotly_chart(
+                scatter, key=f"agreement:{scatter.layout.title.text}", config={"displaylogo": False}, alt=alt
+            )
+    columns = (
+        markup.Column("Run"),
+        markup.Column("Audits", number=True),
+        markup.Column("ρ, reference main", number=True),
+        markup.Column("ρ, reference own", number=True),
     )
-    if not window:
-        return [raw]
-    smooth = charts.trailing_mean(values.steps, values.values, window)
-    faint = charts.Line(name, values.steps, values.values, colour, opacity=0.28, width=1, in_legend=False)
-    return [faint, charts.Line(name, values.steps, smooth, colour, dash=dash, width=2.4)]
+    rows = [[escape(cell) for cell in row] for row in compare_charts.correlations(audits)]
+    st.html(markup.table(columns, rows, label="Rank correlation of proxy and exact coefficient"))
+    without = [run.id for run in runs if run.id not in audits]
+    said = [
+        "ρ with its 95 % interval; colours are those of the regimes.",
+        f"No audits: runs {words.listed_briefly(sorted(without))}." if without else "",
+        f"Of runs {words.listed_briefly(sorted(thinned))} every so many-th audit is taken, {_MOST_AUDITS} at most."
+        if thinned
+        else "",
+    ]
+    st.caption(" ".join(sentence for sentence in said if sentence))
 
 
-def _legend(rows: Sequence[RunRow], styles: Sequence[str]) -> None:
-    """Which line is which run, once for all charts."""
+def _download(found: Sequence[Chart], choices: Choices) -> None:
+    smoothed = choices.smoothing.kind != "none"
+    st.download_button(
+        "What is drawn, as CSV",
+        lambda: table.to_csv(found, axis=choices.axis.lower(), smoothed=smoothed),
+        file_name="compare.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def _differences(of: Sequence[Group]) -> None:
+    differing, equal = groups.difference(of)
+    if differing:
+        columns = (markup.Column("Setting"), *(markup.Column(group.name) for group in of))
+        rows = [[f"<code>{escape(name)}</code>", *map(escape, cells)] for name, *cells in differing]
+        st.html(markup.table(columns, rows, label="Settings that differ"))
+    else:
+        st.info("These runs differ in no setting.", icon=":material/check:")
+    if equal:
+        with st.expander(f"{words.plural(len(equal), 'setting')} the same in all"):
+            rows = [[f"<code>{escape(name)}</code>", escape(value)] for name, value in equal]
+            st.html(
+                markup.table(
+                    (markup.Column("Setting"), markup.Column("Value")), rows, label="Settings that are the same"
+                )
+            )
+
+
+def _legend(of: Sequence[Group]) -> None:
+    """Which line is which, once for all charts."""
+    several = any(len(group.runs) > 1 for group in of)
+    runs = sum(len(group.runs) for group in of)
+    title = f"{words.plural(len(of), 'group')} of {words.plural(runs, 'run')}" if several else words.plural(runs, "run")
+    with st.expander(title, expanded=len(of) <= 8):
+        st.html(_groups_table(of) if several else _runs_table([(group, group.runs[0]) for group in of]))
+        caution = compare_charts.caution(of)
+        if caution:
+            st.caption(words.literal(caution))
+
+
+def _groups_table(of: Sequence[Group]) -> str:
+    columns = (
+        markup.Column("Line"),
+        markup.Column("Group"),
+        markup.Column("n", number=True),
+        markup.Column("Averaged"),
+        markup.Column("Not averaged", wide=True),
+    )
+    rows = [
+        [
+            markup.line(group.colour, group.dash),
+            markup.mark(group.colour, group.name),
+            f"{len(group.averaged)}",
+            _links(group.ids),
+            _links(group.left_out) or "–",
+        ]
+        for group in of
+    ]
+    return markup.table(columns, rows, label="Groups that are compared") + markup.left_out(columns)
+
+
+def _links(ids: Sequence[int]) -> str:
+    return " ".join(f'<a href="run?run={run_id}" target="_self">{run_id}</a>' for run_id in sorted(ids))
+
+
+def _runs_table(rows: Sequence[tuple[Group, RunDetail]]) -> str:
     columns = (
         markup.Column("Line"),
         markup.Column("Run"),
@@ -165,19 +285,18 @@ def _legend(rows: Sequence[RunRow], styles: Sequence[str]) -> None:
     )
     cells = [
         [
-            markup.line(palette.regime_colour(row.regime), dash),
-            markup.link(f"{row.id} · {row.name}", f"run?run={row.id}"),
-            markup.regime(row.regime),
-            markup.status(row.status),
-            f"{row.step:,}",
-            words.number(row.latest.get("reward/mean")),
-            words.percent(row.latest.get("reward/accuracy")),
-            words.number(row.coefficient),
+            markup.line(group.colour, group.dash),
+            markup.link(f"{run.id} · {run.name}", f"run?run={run.id}", sub=run.experiment),
+            markup.regime(run.regime),
+            markup.status(run.status),
+            f"{run.step:,}",
+            words.number(run.latest.get("reward/mean")),
+            words.percent(run.latest.get("reward/accuracy")),
+            words.number(run.coefficient),
         ]
-        for row, dash in zip(rows, styles, strict=True)
+        for group, run in rows
     ]
-    with st.expander(words.plural(len(rows), "run"), expanded=True):
-        st.html(markup.table(columns, cells, label="Runs that are compared"))
+    return markup.table(columns, cells, label="Runs that are compared") + markup.left_out(columns)
 
 
 main()

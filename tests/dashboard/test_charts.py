@@ -20,19 +20,6 @@ def test_mini_batches_stand_between_steps_and_the_last_one_at_its_step():
     assert charts.positions([3], [-1], 4) == [3]
 
 
-@pytest.mark.parametrize(
-    ("window", "expected"),
-    [(1, [1, 2, NAN, 4]), (2, [1, 1.5, 2, 4]), (10, [1, 1.5, 1.5, 7 / 3])],
-)
-def test_the_trailing_mean_counts_steps_and_leaves_out_what_is_not_finite(window, expected):
-    result = charts.trailing_mean([1, 2, 3, 4], [1, 2, NAN, 4], window)
-    assert result == pytest.approx(expected, nan_ok=True)
-
-
-def test_the_trailing_mean_of_sparse_points_looks_back_in_steps_not_in_points():
-    assert charts.trailing_mean([0, 20, 21], [1.0, 3.0, 5.0], 10) == pytest.approx([1, 3, 4])
-
-
 def test_a_logarithmic_axis_is_offered_only_where_nothing_is_negative():
     assert charts.can_be_log([Line("a", [1, 2], [0.0, 3.0], "#000000")])
     assert not charts.can_be_log([Line("a", [1, 2], [-1.0, 3.0], "#000000")])
@@ -100,7 +87,7 @@ def test_charts_over_steps_share_their_axis_whatever_each_has_on_it():
 
 def test_a_scatter_shows_every_dot_and_the_diagonal_widens_nothing():
     dots = charts.Dots([1.0, 2.0], [100.0, 300.0], [5, 10], "#000000")
-    figure = charts.scatter("t", dots, x_title="a", y_title="b", diagonal=True)
+    figure = charts.scatter("t", [dots], x_title="a", y_title="b", diagonal=True)
     [trace] = figure.data
     assert (trace.type, trace.mode, trace.x, trace.y, trace.customdata) == (
         "scatter",
@@ -115,8 +102,8 @@ def test_a_scatter_shows_every_dot_and_the_diagonal_widens_nothing():
         assert high < axis.range[1] < high + 0.1 * (high - low)
     [diagonal] = [shape for shape in figure.layout.shapes if shape.line.dash == "dash"]
     assert (diagonal.x0, diagonal.x1) == (diagonal.y0, diagonal.y1)
-    assert len(charts.scatter("t", dots, x_title="a", y_title="b").layout.shapes) == 2
-    single = charts.scatter("t", charts.Dots([0.0], [0.0], [1], "#000000"), x_title="a", y_title="b")
+    assert len(charts.scatter("t", [dots], x_title="a", y_title="b").layout.shapes) == 2
+    single = charts.scatter("t", [charts.Dots([0.0], [0.0], [1], "#000000")], x_title="a", y_title="b")
     assert single.layout.xaxis.range == (-1, 1)
 
 

@@ -196,12 +196,14 @@ def test_compare_draws_the_runs_of_the_address_with_a_dash_for_a_repeated_regime
 
 
 def test_smoothing_keeps_the_measured_values_and_says_what_it_does(full_store, open_page):
-    app = open_page("compare", runs=str(full_store.runs["occ"]), smoothing="5", metrics="reward/mean")
+    app = open_page(
+        "compare", runs=str(full_store.runs["occ"]), smoothing="Centred mean", window="5", metrics="reward/mean"
+    )
     [element] = app.get("plotly_chart")
     faint, bold = json.loads(element.proto.spec)["data"]
     assert faint["opacity"] < 1
     assert bold["y"] != faint["y"]
-    assert "mean over the last 5 steps" in texts(app)
+    assert "centred mean over 5 steps" in texts(app)
 
 
 def test_the_address_follows_the_choice_of_runs(full_store, open_page):
