@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from backend.grid import OWN
 from backend.overrides import overrides as changes_of
 from backend.overrides import plain
 from trainer.config import Prompted, RunConfig, yaml_text
@@ -263,13 +264,39 @@ class Start:
     """Its name, where it is one."""
     origin: int | None = None
     """The run that it was made from."""
+    parent: Mapping[str, Any] | None = None
+    """That run's configuration."""
 
 
-def command(start: Start, texts: Mapping[str, str], *, seeds: Sequence[int], experiment: str) -> str:
+@dataclass(frozen=True)
+class Methods:
+    """What a grid is made of beside the form's values and seeds."""
+
+    regimes: tuple[str, ...]
+    algorithms: tuple[str, ...]
+    lr_controls: tuple[float, ...] = ()
+    skip_refused: bool = False
+
+    @property
+    def options(self) -> list[str]:
+        """The shell command's options."""
+        parts = ["--regimes", ",".join(self.regimes), "--algorithms", ",".join(self.algorithms)]
+        if self.lr_controls:
+            parts += ["--lr-controls", ",".join(f"{factor:g}" for factor in self.lr_controls)]
+        return [*parts, "--skip-refused"] if self.skip_refused else parts
+
+
+def command(
+    start: Start, texts: Mapping[str, str], *, seeds: Sequence[int], experiment: str, methods: Methods | None = None
+) -> str:
     """The shell command that submits the same runs: what the form began with, then only what differs from it."""
     parts = ["mtprl", *start.command]
     for override in overrides(start.values, texts):
-        parts += ["--set", override]
+        # In a grid the form's own method counts for no other cell.
+        if methods is None or OWN in methods.regimes or not override.startswith(("regime.", "regime=", "mtp.", "mtp=")):
+            parts += ["--set", override]
+    if methods is not None:
+        parts += methods.options
     parts += ["--seeds", ",".join(map(str, seeds)), "--experiment", experiment]
     return shlex.join(parts)
 

@@ -161,11 +161,11 @@ def _memory(configs: Sequence[RunConfig], model: ModelFacts, connection: Connect
 def _time(configs: Sequence[RunConfig], seeds: int, connection: Connection | None) -> Check:
     if connection is None:
         return Check("Time", "note", "no run like it yet")
-    kind = _device_kind(connection)
+    kind, earlier = _device_kind(connection), duration.earlier(connection)
     paces = []
     for config in configs:
         try:
-            paces.append((config, duration.pace(connection, with_absolute_paths(config), kind)))
+            paces.append((config, duration.pace(connection, with_absolute_paths(config), kind, earlier)))
         except (ConfigError, DataError):
             paces.append((config, None))
     known = [(config, pace) for config, pace in paces if pace is not None]

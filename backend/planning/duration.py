@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from backend.words import duration
 from db import reads
+from db.reads import Earlier
 from trainer.config import RunConfig
 
 LEAST_STEPS = 3
@@ -71,16 +72,19 @@ def evaluations(config: RunConfig) -> int:
     return 1 + -(-config.steps // config.evaluation.every)
 
 
-def pace(connection: Connection, config: RunConfig, devices: str | None) -> Pace | None:
+def pace(
+    connection: Connection, config: RunConfig, devices: str | None, among: Sequence[Earlier] | None = None
+) -> Pace | None:
     """What runs of like configuration on like devices needed; None where there is none yet.
 
     Args:
         connection: a look at the store.
         config: the run, with absolute paths.
         devices: the kind of devices that it will get, such as cpu or cuda; None: any.
+        among: the trainings to look among, where they have been read already.
     """
     asked = config.model_dump(mode="json")
-    found = reads.earlier_trainings(connection, least_steps=LEAST_STEPS)
+    found = earlier(connection) if among is None else among
     alike = [one for one in found if _same(one.config, asked, _ALIKE) and _like(one.devices, devices)]
     alike = alike[:_MOST_RUNS]
     ids = [one.id for one in alike]
@@ -98,6 +102,11 @@ def pace(connection: Connection, config: RunConfig, devices: str | None) -> Pace
         evaluation=statistics.median(once) if once else None,
         runs=tuple(sorted(steps)),
     )
+
+
+def earlier(connection: Connection) -> list[Earlier]:
+    """The trainings that may say something."""
+    return reads.earlier_trainings(connection, least_steps=LEAST_STEPS)
 
 
 def _same(there: Mapping[str, Any], here: Mapping[str, Any], fields: Sequence[str]) -> bool:

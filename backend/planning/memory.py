@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from backend.inspection.models import ModelFacts, Shape
 from trainer.config import Occ, Oracle, RunConfig
 
-PROGRAM = 620 * 2**20
+PROGRAM = 430 * 2**20
 """Bytes of the program itself on a processor: Python, torch and what it imports."""
 PROGRAM_ON_GPU = 600 * 2**20
 """Bytes of a CUDA context and the libraries' workspaces."""

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
 
-from backend import runs, settings, words
+from backend import grid, registry, runs, settings, words
 from backend.advice import advice
 from backend.again import clone_of
 from backend.controls import matched_control
-from dashboard import contamination, fields, forms, markup, navigation, store
+from backend.grid import Grid
+from backend.planning.checks import Check, is_bad
+from dashboard import (
+    contamination,
+    fields,
+    forms,
+    grid_form,
+    markup,
+    navigation,
+    preflight_panel,
+    registered_choice,
+    store,
+)
 from dashboard.forms import Start
 from db import reads
 from trainer.config import RunConfig, dump, parse, resolve
-from trainer.errors import ConfigError, Problem
+from trainer.config.continuing import shown
+from trainer.errors import ConfigError, MtprlError, Problem
 from trainer.presets import presets
 
 _FIRST_PRESET = "demo/occ-calibrated"
@@ -23,6 +40,8 @@ _START, _ORIGIN = "form:start", "form:origin"
 _OUTCOME, _ASKED = "form:outcome", "form:asked"
 _DOUBLE_CLICK = 2.0
 """Seconds within which the same launch again is a slip of the finger."""
+_MOST_LINKS = 6
+"""Runs that are linked one by one after a launch."""
 _OPEN = {"run", "model", "regime", "algorithm", "mtp", "data"}
 """Sections at the top of the form; all others are folded below."""
 _TITLES = {
@@ -33,8 +52,41 @@ _TITLES = {
 }
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What the form holds, judged."""
+
+    values: Mapping[str, Any]
+    """With what registered names stand for."""
+    configs: tuple[RunConfig, ...]
+    """One per method, of the first seed; empty where a value is refused."""
+    grid: Grid | None
+    """None where no grid is asked for."""
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    """Beside the fields, including what the last launch was refused for."""
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those of the form, where they are good."""
+        return forms.parse_seeds(st.session_state[_SEEDS])
+
+    @property
+    def can_launch(self) -> bool:
+        """Whether nothing speaks against it."""
+        skipped = self.grid is None or not self.grid.refused or (grid_form.methods() or _NO_METHODS).skip_refused
+        wrong = any(self.problems.get(name) for name in _BESIDE)
+        return bool(self.configs) and skipped and not wrong and not is_bad(self.checks)
+
+
+_NO_METHODS = forms.Methods((), ())
+_BESIDE = ("seeds", "experiment", "regimes", "algorithms")
+"""Fields of the page that are none of the configuration."""
+
+
 def main() -> None:
-    """Draw the page. `/new?clone_of=RUN` and `/new?control_of=RUN` begin with a run, and with the matched control of one."""
+    """Draw the page. `/new?clone_of=RUN` and `/new?control_of=RUN` begin with a run, and with the matched control of one; `?model=NAME`
+    and `?data=NAME` put what is registered under that name into the form."""
     st.title("New run")
     asked = _asked_for()
     if asked is not None and asked != st.session_state.get(_ORIGIN):
@@ -46,14 +98,15 @@ def main() -> None:
             "default",
         )
         _begin_with_preset()
+    registered_choice.take_from_address()
     texts = fields.texts()
-    config, problems = _judged(texts)
+    judged = _judged(texts)
 
     form, side = st.columns([3, 2], gap="large")
     with form:
-        _form(texts, problems)
+        _form(texts, judged.problems)
     with side, st.container(key="launch-panel"):
-        _side(texts, config, problems)
+        _side(texts, judged)
 
 
 def _begin_with_preset() -> None:
@@ -79,12 +132,14 @@ def _begin_with_run(way: str, run: str) -> None:
         run_id = reads.find_run(connection, run)
         if way == navigation.CLONE_OF:
             clone = clone_of(connection, run_id)
-            start = Start(("clone", str(run_id)), clone.values, clone.words, clone.preset, run_id)
+            parent = reads.get_run(connection, run_id).config
+            start = Start(("clone", str(run_id)), clone.values, clone.words, clone.preset, run_id, parent)
             experiment = clone.experiment
         else:
             control = matched_control(connection, run_id)
             values = control.config.model_dump(mode="json")
-            start = Start(("submit", "--control-of", str(run_id)), values, control.words, None, run_id)
+            parent = reads.get_run(connection, run_id).config
+            start = Start(("submit", "--control-of", str(run_id)), values, control.words, None, run_id, parent)
             experiment = control.experiment
     _begin(start)
     st.session_state[_PRESET], st.session_state[_ORIGIN] = None, (way, run)
@@ -96,17 +151,23 @@ def _begin(start: Start) -> None:
     fields.load(forms.texts_of(start.values))
 
 
-def _judged(texts: dict[str, str]) -> tuple[RunConfig | None, dict[str, list[str]]]:
-    """The configuration, if every value is good; and what is wrong, beside its field, including what the last launch was refused for."""
-    config: RunConfig | None = None
+def _judged(texts: dict[str, str]) -> Judged:
     found: list[Problem] = []
-    seed = 0
+    values, seeds = _resolved(forms.values_of(texts)), [0]
+    configs: tuple[RunConfig, ...] = ()
+    planned: Grid | None = None
     try:
-        seed = forms.parse_seeds(st.session_state[_SEEDS])[0]
+        seeds = forms.parse_seeds(st.session_state[_SEEDS])
     except ConfigError as error:
         found += error.problems
     try:
-        config = parse({**forms.values_of(texts), "seed": seed})
+        asked = grid_form.methods()
+        if asked is None:
+            configs = (parse({**values, "seed": seeds[0]}),)
+        else:
+            planned = grid_form.plan(values, seeds, asked)
+            configs = tuple(cell.config for cell in planned.good if cell.config is not None)
+            found += grid.common_problems(planned)
     except ConfigError as error:
         found += error.problems
     if not st.session_state[_EXPERIMENT].strip():
@@ -114,11 +175,20 @@ def _judged(texts: dict[str, str]) -> tuple[RunConfig | None, dict[str, list[str
     outcome = st.session_state.get(_OUTCOME, {})
     if not found and outcome.get("texts") == texts:
         found += outcome["problems"]
-    beside = forms.beside_fields([problem for problem in found if problem.field not in ("seeds", "experiment")], texts)
+    beside = forms.beside_fields([problem for problem in found if problem.field not in _BESIDE], texts)
     for problem in found:
-        if problem.field in ("seeds", "experiment"):
+        if problem.field in _BESIDE:
             beside.setdefault(problem.field, []).append(problem.message)
-    return config, beside
+    checks = tuple(preflight_panel.found(configs, len(seeds))) if configs else ()
+    return Judged(values, configs, planned, beside, checks)
+
+
+def _resolved(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with what registered names stand for; without a store, names stay names."""
+    try:
+        return registry.resolved(values)
+    except (MtprlError, SQLAlchemyError):
+        return values
 
 
 def _form(texts: dict[str, str], problems: dict[str, list[str]]) -> None:
@@ -136,13 +206,17 @@ def _form(texts: dict[str, str], problems: dict[str, list[str]]) -> None:
     st.caption(st.session_state[_START].description)
     with st.container(border=True):
         st.markdown("**Method**")
-        for name in ("regime", "algorithm"):
-            kind, *rest = sections[name].shown(texts)
-            fields.draw(kind, problems)
-            fields.grid(rest, problems)
-        fields.grid(sections["mtp"].shown(texts), problems)
+        if grid_form.mode():
+            grid_form.draw(problems)
+        else:
+            for name in ("regime", "algorithm"):
+                kind, *rest = sections[name].shown(texts)
+                fields.draw(kind, problems)
+                fields.grid(rest, problems)
+            fields.grid(sections["mtp"].shown(texts), problems)
     with st.container(border=True):
         st.markdown("**Model and data**")
+        registered_choice.draw()
         fields.grid(sections["model"].shown(texts), problems)
         kind, *rest = sections["data"].shown(texts)
         fields.draw(kind, problems)
@@ -179,69 +253,113 @@ def _form(texts: dict[str, str], problems: dict[str, list[str]]) -> None:
             fields.grid(shown, problems)
 
 
-def _side(texts: dict[str, str], config: RunConfig | None, problems: dict[str, list[str]]) -> None:
-    fields.refuse(problems.get("", ()))
-    wrong = sum(map(len, problems.values()))
-    if config is not None and "seeds" not in problems:
-        seeds = forms.parse_seeds(st.session_state[_SEEDS])
-        updates = config.steps * config.updates_per_step
-        st.html(
-            f'<div class="m-head">{markup.regime(config.regime.kind)}<span>{config.algorithm.kind}</span>'
-            f"<span>{words.plural(len(seeds), 'run')}</span><span>{words.plural(config.steps, 'step')} each, {words.plural(updates, 'update')}</span></div>"
-        )
+def _side(texts: dict[str, str], judged: Judged) -> None:
+    fields.refuse(judged.problems.get("", ()))
+    wrong = sum(map(len, judged.problems.values()))
+    if judged.configs and "seeds" not in judged.problems:
+        st.html(_summary(judged))
     st.button(
         "Launch",
         type="primary",
         icon=":material/rocket_launch:",
         width="stretch",
-        disabled=config is None or bool(problems.get("seeds") or problems.get("experiment")),
+        disabled=not judged.can_launch,
         on_click=_launch,
     )
     if wrong:
         paths = {field.key: field.path for field in forms.shown_fields(texts)}
-        named = ", ".join(f"`{paths.get(key, key)}`" for key in problems if key)
+        named = ", ".join(f"`{paths.get(key, key)}`" for key in judged.problems if key)
         st.markdown(
             f":red[{words.plural(wrong, 'value')} refused{': ' + named if named else ''}]. Why stands below each field."
         )
     _launched()
-    if config is None:
+    if judged.grid is not None:
+        grid_form.table(judged.grid)
+    if not judged.configs:
         return
-    contamination.draw(config)
+    _difference(judged)
+    preflight_panel.draw(judged.checks)
+    contamination.draw(judged.configs[0])
     if not wrong:
         st.markdown("**The same from a shell**")
         st.code(
             forms.command(
                 st.session_state[_START],
                 texts,
-                seeds=forms.parse_seeds(st.session_state[_SEEDS]),
+                seeds=judged.seeds,
                 experiment=st.session_state[_EXPERIMENT].strip(),
+                methods=grid_form.methods(),
             ),
             language="bash",
             wrap_lines=True,
         )
-    st.markdown(f"**Complete configuration**, of seed {config.seed}")
-    st.code(dump(config), language="yaml", height=520)
+    first = judged.configs[0]
+    of = f"{first.regime.kind} with {first.algorithm.kind}, seed {first.seed}" if judged.grid else f"seed {first.seed}"
+    st.markdown(f"**Complete configuration**, of {of}")
+    st.code(dump(first), language="yaml", height=520)
+
+
+def _summary(judged: Judged) -> str:
+    """What will be made, in a line."""
+    first, seeds = judged.configs[0], len(judged.seeds)
+    count = len(judged.configs) * seeds
+    budget = f"{words.plural(first.steps, 'step')} each, {words.plural(first.steps * first.updates_per_step, 'update')}"
+    if judged.grid is not None:
+        what = f"<span>{words.plural(len(judged.configs), 'method')} × {words.plural(seeds, 'seed')}</span>"
+    else:
+        what = f"{markup.regime(first.regime.kind)}<span>{first.algorithm.kind}</span>"
+    return f'<div class="m-head">{what}<span>{words.plural(count, "run")}</span><span>{budget}</span></div>'
+
+
+def _difference(judged: Judged) -> None:
+    """In what the runs differ from the one that the form began with; of a grid, the budget's part of it."""
+    start: Start = st.session_state[_START]
+    if start.parent is None:
+        return
+    here = judged.configs[0].model_dump(mode="json")
+    try:
+        before = parse(start.parent).model_dump(mode="json")
+    except ConfigError:  # of another version
+        before = dict(start.parent)
+    changes = [
+        (name, old, new)
+        for name, old, new in runs.difference(before, here)
+        if judged.grid is None or name.partition(".")[0] not in ("regime", "mtp", "algorithm")
+    ]
+    st.markdown(f"**In what it differs from run {start.origin}**" + (", methods apart" if judged.grid else ""))
+    if not changes:
+        st.caption("In nothing yet: it would be the same run once more.")
+        return
+    columns = [markup.Column("Setting"), markup.Column(f"Run {start.origin}"), markup.Column("Here")]
+    rows = [[markup.text(name), markup.text(shown(old)), markup.text(shown(new))] for name, old, new in changes]
+    st.html(markup.table(columns, rows, label=f"Differences to run {start.origin}"))
 
 
 def _launch() -> None:
     """Submit all runs or none; what came of it is kept for the page that is drawn next. The second click of a double click is none."""
     texts = fields.texts()
-    asked = (texts, st.session_state[_SEEDS], st.session_state[_EXPERIMENT])
+    methods = grid_form.methods()
+    asked = (texts, st.session_state[_SEEDS], st.session_state[_EXPERIMENT], methods)
     last, when = st.session_state.get(_ASKED, (None, 0.0))
     st.session_state[_ASKED] = (asked, time.monotonic())
     if asked == last and time.monotonic() - when < _DOUBLE_CLICK:
         return
     try:
         with store.errors_as_problems():
-            values = resolve(forms.values_of(texts), variables=settings.variables())
-            ids = runs.submit_many(
-                values,
-                forms.parse_seeds(st.session_state[_SEEDS]),
-                experiment=st.session_state[_EXPERIMENT].strip(),
-                preset=st.session_state[_START].preset,
-                cloned_from=st.session_state[_START].origin,
-            )
-            st.session_state[_OUTCOME] = {"ids": ids, "notice": runs.notice(ids), "advice": advice(parse(values))}
+            values = resolve(registry.resolved(forms.values_of(texts)), variables=settings.variables())
+            seeds, start = forms.parse_seeds(st.session_state[_SEEDS]), st.session_state[_START]
+            about = {
+                "experiment": st.session_state[_EXPERIMENT].strip(),
+                "preset": start.preset,
+                "cloned_from": start.origin,
+            }
+            if methods is None:
+                first, ids = parse(values), runs.submit_many(values, seeds, **about)
+            else:
+                planned = grid_form.plan(values, seeds, methods)
+                ids = grid.submit(planned, skip_refused=methods.skip_refused, **about)
+                first = next(cell.config for cell in planned.good if cell.config is not None)
+            st.session_state[_OUTCOME] = {"ids": ids, "notice": runs.notice(ids), "advice": advice(first)}
     except ConfigError as error:
         st.session_state[_OUTCOME] = {"texts": texts, "problems": error.problems}
 
@@ -256,12 +374,19 @@ def _launched() -> None:
     for sentence in outcome["advice"]:
         st.warning(words.literal(sentence), icon=":material/warning:")
     st.success(f"{words.plural(len(ids), 'run')} submitted.", icon=":material/check_circle:")
-    for run_id in ids:
+    for run_id in ids[:_MOST_LINKS]:
         st.page_link(
             navigation.run(),
             label=f"Watch run {run_id}",
             query_params={"run": str(run_id)},
             icon=":material/show_chart:",
+        )
+    if len(ids) > _MOST_LINKS:
+        st.page_link(
+            navigation.runs(),
+            label=f"and {len(ids) - _MOST_LINKS} more in the list",
+            query_params={"experiment": st.session_state[_EXPERIMENT].strip()},
+            icon=":material/table_rows:",
         )
     if len(ids) > 1:
         st.page_link(

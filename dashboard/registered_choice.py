@@ -1,0 +1,82 @@
+"""Registered models and data sets in the form of a new run: choosing one fills in its section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
+
+from backend import store
+from dashboard import fields, forms
+from db.registry import Entry, Registered, listed
+from trainer.errors import MtprlError
+
+_TITLES = {Registered.MODEL: "Registered model", Registered.DATA: "Registered data"}
+
+
+def draw() -> None:
+    """A choice each, where something is registered."""
+    kinds = [kind for kind in Registered if entries(kind)]
+    for kind, column in zip(kinds, st.columns(len(kinds)) if kinds else (), strict=True):
+        names = [entry.name for entry in entries(kind)]
+        column.selectbox(
+            _TITLES[kind],
+            names,
+            index=None,
+            key=_key(kind),
+            placeholder="choose to fill in",
+            on_change=_chosen,
+            args=(kind,),
+            help="Fills in the fields below with what was registered under this name; the run keeps them, not the name.",
+        )
+
+
+def take_from_address() -> None:
+    """Fill in what `/new?model=NAME&data=NAME` names, once, and take it out of the address."""
+    for kind in Registered:
+        name = st.query_params.get(kind.value)
+        if name is None:
+            continue
+        found = [entry for entry in entries(kind) if entry.name == name]
+        if found:
+            _fill(found[0])
+        else:
+            st.warning(
+                f"There is no {kind} registered as {name!r}; the form is as it was.", icon=":material/search_off:"
+            )
+        del st.query_params[kind.value]
+
+
+def entries(kind: Registered) -> list[Entry]:
+    """What is registered; nothing where there is no store."""
+    try:
+        if not store.is_ready():
+            return []
+        with store.reading() as connection:
+            return listed(connection, kind)
+    except (MtprlError, SQLAlchemyError):
+        return []
+
+
+def _chosen(kind: Registered) -> None:
+    for entry in entries(kind):
+        if entry.name == st.session_state[_key(kind)]:
+            _fill(entry)
+
+
+def _fill(entry: Entry) -> None:
+    """Only the section's own fields change; those of other variants stay as they were."""
+    section = str(entry.kind)
+    variant = entry.content.get("kind")
+    filled: Mapping[str, Any] = forms.texts_of({section: entry.content})
+    if entry.kind == Registered.MODEL:
+        wanted = {"model.path"}
+    else:
+        wanted = {key for key in filled if key == "data.kind" or key.startswith(f"data.{variant}.")}
+    fields.load({key: text for key, text in filled.items() if key in wanted})
+
+
+def _key(kind: Registered) -> str:
+    return f"form:registered:{kind}"
