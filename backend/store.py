@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from backend.settings import settings
 from db import engine as db
+from trainer.errors import StoreError
 
 UNREACHABLE = (OperationalError, InterfaceError, PoolTimeoutError)
 """Errors of a database that does not answer now, or has no room: worth another try."""
@@ -51,6 +52,22 @@ def is_ready() -> bool:
     if str(address) not in _ready and db.is_current(engine()):
         _ready.add(str(address))
     return str(address) in _ready
+
+
+def require() -> None:
+    """Make sure that the database is there and its tables are at the newest version; makes nothing.
+
+    Raises:
+        StoreError: it is not, and what to do.
+    """
+    if is_ready():
+        return
+    home = settings().home
+    if settings().database_url.startswith("sqlite") and not home.is_dir():
+        raise StoreError(f"there is no store in {home}; check MTPRL_HOME, or run `mtprl up`, which makes it")
+    raise StoreError(
+        "the database is not there yet, or of another version; run `mtprl migrate`, or `mtprl up`, which does it, too"
+    )
 
 
 def cause(error: Exception) -> str:

@@ -16,6 +16,7 @@ from backend.cli import (
     evaluating,
     labelling,
     launching,
+    mirroring,
     registering,
     reporting,
     runs,
@@ -54,6 +55,7 @@ for _panel, _commands in _PANELS.items():
 for _group in (registering.models, registering.data):
     app.add_typer(_group, rich_help_panel="Models and data")
 app.add_typer(alerting.alerts, rich_help_panel="What is said about runs")
+app.add_typer(mirroring.mirror, rich_help_panel="Tools")
 
 
 def main() -> None:

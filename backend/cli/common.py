@@ -49,17 +49,8 @@ def require_store() -> None:
         StoreError: it is not.
     """
     from backend import store
-    from backend.settings import settings
-    from trainer.errors import StoreError
 
-    if store.is_ready():
-        return
-    home = settings().home
-    if settings().database_url.startswith("sqlite") and not home.is_dir():
-        raise StoreError(f"there is no store in {home}; check MTPRL_HOME, or run `mtprl up`, which makes it")
-    raise StoreError(
-        "the database is not there yet, or of another version; run `mtprl migrate`, or `mtprl up`, which does it, too"
-    )
+    store.require()
 
 
 def find(text: str) -> int:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 import time
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
 from backend.cli.common import Experiment, Json, Run, find, print_json, reading
-
-if TYPE_CHECKING:
-    from db.reads import ExportRow
 
 _MOST_RUNS = 10_000
 """Runs in one list: SQLite takes no more than some 30 000 values in one statement."""
@@ -143,24 +137,36 @@ class Format(StrEnum):
 
     CSV = "csv"
     JSONL = "jsonl"
+    PARQUET = "parquet"
 
 
 def export(
-    run: Run,
-    format: Annotated[Format, typer.Option(help="csv, or one JSON object per line.")] = Format.CSV,
-    output: Annotated[Path | None, typer.Option(help="A file; by default standard output.")] = None,
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Ids, or names where only one run has them.", show_default=False),
+    ],
+    format: Annotated[Format, typer.Option(help="csv, one JSON object per line, or parquet.")] = Format.CSV,
+    output: Annotated[
+        Path | None, typer.Option(help="A file; by default standard output, but for parquet.", show_default=False)
+    ] = None,
 ) -> None:
-    """Write every value of a run: run, attempt, metric, step, mini_batch, value, time."""
+    """Write every value of runs: run, attempt, metric, step, mini_batch, value, time."""
+    from backend import exporting
     from db import reads
+    from trainer.errors import StoreError
 
-    run_id = find(run)
+    run_ids = [find(run) for run in runs]
+    if format == Format.PARQUET and output is None:
+        raise StoreError("--output: Parquet is nothing to print; name a file, such as --output runs.parquet")
     with reading() as connection:
-        rows = reads.export_rows(connection, run_id)
+        rows = (row for run_id in run_ids for row in reads.export_rows(connection, run_id))
         if output is None:
-            _write(rows, format, sys.stdout)
+            exporting.write_text(rows, format, sys.stdout)
+        elif format == Format.PARQUET:
+            exporting.write_parquet(rows, output)
         else:
             with open(output, "w", encoding="utf-8", newline="") as file:
-                _write(rows, format, file)
+                exporting.write_text(rows, format, file)
 
 
 E = TypeVar("E", bound=StrEnum)
@@ -174,19 +180,6 @@ def _one_of(words: type[E], option: str, text: str | None) -> E | None:
     if text not in set(words):
         raise StoreError(f"--{option}: {text!r} is no {option}; give one of {', '.join(words)}")
     return words(text)
-
-
-def _write(rows: Iterator[ExportRow], format: Format, file: TextIO) -> None:
-    from db.reads import ExportRow
-    from trainer.events import encode_number
-
-    if format == Format.CSV:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(ExportRow._fields)
-        writer.writerows((*row[:5], encode_number(row.value), row.time) for row in rows)
-    else:
-        for row in rows:
-            file.write(json.dumps({**row._asdict(), "value": encode_number(row.value)}) + "\n")
 
 
 def _copy_from(path: Path, position: int) -> int:

@@ -86,16 +86,25 @@ def mini_batch_mean(connection: Connection, run_id: int, names: Sequence[str]) -
     return Average(mean, values, rows - values)
 
 
-def export_rows(connection: Connection, run_id: int) -> Iterator[ExportRow]:
-    """All values of the run, streamed: by metric name, then step, then mini-batch."""
+def export_rows(
+    connection: Connection, run_id: int, names: Sequence[str] | None = None, *, whole_steps: bool = False
+) -> Iterator[ExportRow]:
+    """All values of the run, streamed: by metric name, then step, then mini-batch.
+
+    Args:
+        names: only these metrics, in this order.
+        whole_steps: only the values of whole steps.
+    """
     table = metrics.c
-    for name in metric_list(connection, run_id):
+    for name in metric_list(connection, run_id) if names is None else names:
         statement = (
             select(table.attempt, table.step, table.mini_batch, table.value, table.code, table.time)
             .join_from(metrics, metric_names, metrics.c.metric_id == metric_names.c.id)
             .where(table.run_id == run_id, metric_names.c.name == name)
             .order_by(table.step, table.mini_batch)
         )
+        if whole_steps:
+            statement = statement.where(table.mini_batch == STEP_LEVEL)
         for attempt, step, mini_batch, value, code, time in connection.execute(
             statement, execution_options={"yield_per": _EXPORT_ROWS}
         ):
