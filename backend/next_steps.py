@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_ON = "Resume then goes on from the newest checkpoint."
+_ON = "Resume goes on from the newest checkpoint."
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"out of memory.*(cuda|gpu|hip)|(cuda|gpu|hip).*out of memory|OutOfMemoryError",
@@ -14,7 +14,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"signal 9\b",
         "Nearly always the system ended it because memory ran out: see the memory under Speed. Give the machine fewer runs at once, or make a clone "
-        f"with a smaller `update.micro_batch_sequences`. Where it was something else, {_ON[0].lower()}{_ON[1:]}",
+        f"with a smaller `update.micro_batch_sequences`. Where it was something else: {_ON}",
     ),
     (r"signal 15\b|by a signal from outside", f"Somebody, or the system's scheduler, asked it to end. {_ON}"),
     (

@@ -59,7 +59,7 @@ def draw(run: RunDetail, every: float | None) -> None:
     with store.reading() as connection:
         steps = reads.completion_steps(connection, run.id)
     if every is not None:
-        st.fragment(_watch, run_every=every)(run.id, len(steps))
+        st.fragment(_watch, run_every=every)(run.id, steps[-1] if steps else None)
     if not steps:
         st.info(
             "No completions are logged yet. They are written after the first step and every `logging.completions_every` steps.",
@@ -124,11 +124,11 @@ def draw(run: RunDetail, every: float | None) -> None:
         )
 
 
-def _watch(run_id: int, known: int) -> None:
+def _watch(run_id: int, known: int | None) -> None:
     """Draw the page anew when another step is logged."""
     with store.reading() as connection:
-        steps = reads.completion_steps(connection, run_id)
-    if len(steps) != known:
+        newest = reads.newest_completions(connection, run_id)
+    if newest != known:
         st.rerun()
 
 

@@ -72,7 +72,7 @@ def _counted(counts: dict[str, int], chosen: list[str], shown: int) -> str:
     by_group[_ATTEMPTS] = sum(counts.values()) - sum(by_group.values())
     wanted = sum(by_group[name] for name in chosen)
     said = [words.plural(wanted, "event") if shown == wanted else f"The newest {shown:,} of {wanted:,} events"]
-    hidden = [f"{count:,} of {name}" for name, count in by_group.items() if count and name not in chosen]
+    hidden = [f"{count:,} {name}" for name, count in by_group.items() if count and name not in chosen]
     if hidden:
         said.append(f"not shown: {', '.join(hidden)}")
     return " · ".join(said)

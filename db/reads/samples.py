@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from db.tables import completions, runs
 from db.tokens import Tokens, unpack
@@ -44,6 +44,11 @@ def completion_steps(connection: Connection, run_id: int) -> list[int]:
     """The steps that have completions, in order."""
     statement = select(completions.c.step).where(completions.c.run_id == run_id).distinct().order_by(completions.c.step)
     return list(connection.execute(statement).scalars())
+
+
+def newest_completions(connection: Connection, run_id: int) -> int | None:
+    """The last step that has completions; None where none has."""
+    return connection.execute(select(func.max(completions.c.step)).where(completions.c.run_id == run_id)).scalar_one()
 
 
 def completions_at(connection: Connection, run_id: int, step: int) -> list[CompletionRow]:

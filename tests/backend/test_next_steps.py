@@ -22,7 +22,7 @@ def reason(exit_code: int | None, log: str = "", stop: str | None = None) -> str
         (reason(-11), "A library crashed"),
         (reason(7), "The end of the Log"),
         (reason(None), "The end of the Log"),
-        (reason(3, stop=BY_USER), "Resume then goes on"),
+        (reason(3, stop=BY_USER), "Resume goes on"),
         (reason(3, stop=BY_SHUTDOWN), "mtprl up"),
         ("stopped after 2 h, the longest time that it may take (launch.max_hours)", "mtprl resume RUN"),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "model.mixed_precision=bf16"),

@@ -47,7 +47,7 @@ def test_a_completion_is_escaped_and_parts_of_characters_and_line_ends_are_seen(
         '<i class="m-whole">↵</i>\n',
         "end",
     ]
-    assert heat(TOKENS, Quantity.LOG_PROB, 1).endswith("</span>é\nend</pre>")  # the others are plain
+    assert heat(TOKENS, Quantity.LOG_PROB, 0).endswith('tabindex="0">&lt;b&gt;é\nend</pre>')  # the others are plain
 
 
 def test_the_title_of_a_token_holds_its_numbers_and_what_a_draft_would_come_to():

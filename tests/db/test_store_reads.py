@@ -127,6 +127,8 @@ def test_completions_of_a_step_come_group_by_group(store, run, reader):
         assert reads.completion_steps(connection, run) == [10]
         rows = reads.completions_at(connection, run, 10)
         assert reads.completions_at(connection, run, 11) == []
+        assert reads.newest_completions(connection, run) == 10
+        assert reads.newest_completions(connection, run + 1) is None
     assert [(row.prompt_id, row.sample, row.extracted) for row in rows] == [
         ("a", 0, None),
         ("a", 1, None),
