@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.settings import variables
-from trainer.config import HubData, RunConfig
+from trainer.config import Benchmark, Data, HubData, RunConfig
 from trainer.evaluation import suites
 from trainer.tasks import Item, load
 from trainer.tasks.contamination import Overlap, overlaps
@@ -79,13 +79,28 @@ def report(config: RunConfig, suite: str | None = None, training: Sequence[Item]
         ConfigError: there is no such suite.
         DataError: training data or a benchmark cannot be read.
     """
+    return report_data(config.data, suite, training, config.evaluation.benchmarks)
+
+
+def report_data(
+    data: Data,
+    suite: str | None = None,
+    training: Sequence[Item] | None = None,
+    benchmarks_of_its_own: Sequence[Benchmark] = (),
+) -> Report:
+    """The same for a data section by itself.
+
+    Raises:
+        ConfigError: there is no such suite.
+        DataError: the data or a benchmark cannot be read.
+    """
     asked = _suite(suite)
-    training = load(config.data) if training is None else training
-    own = {benchmark.name: benchmark for benchmark in config.evaluation.benchmarks}
+    training = load(data) if training is None else training
+    own = {benchmark.name: benchmark for benchmark in benchmarks_of_its_own}
     # A benchmark of the run's own that is called like one of the suite is the one that counts.
     wanted = own | {benchmark.name: benchmark for benchmark in asked.benchmarks if benchmark.name not in own}
     benchmarks = {name: load(benchmark.data)[: benchmark.limit] for name, benchmark in wanted.items()}
-    return Report(config.data.source, len(training), _overlaps(training, benchmarks), asked.warnings)
+    return Report(data.source, len(training), _overlaps(training, benchmarks), asked.warnings)
 
 
 def _suite(text: str | None) -> suites.Suite:

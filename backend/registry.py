@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from backend import store
 from backend.evaluations import checkpoint
+from backend.inspection.data import count
 from backend.runs import settled_model
 from backend.settings import variables
 from db import reads
@@ -26,7 +27,7 @@ from db.registry import Entry, Registered, Users
 from trainer.config import Data, Model, Section, resolve
 from trainer.config.words import in_words
 from trainer.errors import ConfigError, Problem
-from trainer.preflight import count, model_problems
+from trainer.preflight import model_problems
 from trainer.tasks import settled
 
 
@@ -65,16 +66,15 @@ def add_checkpoint(name: str, run_id: int, step: int | None = None, note: str = 
 
 
 def add_data(name: str, section: Mapping[str, Any], note: str = "") -> Entry:
-    """Register a data section, read first unless it would have to be fetched.
+    """Register a data section, read first unless it is large or would have to be fetched.
 
     Raises:
         ConfigError: the section is refused, or its problems cannot be read.
         StoreError: the name is refused or taken.
     """
     data = data_of(section)
-    _, problems = count("data", data)
-    if problems:
-        raise ConfigError(problems)
+    if error := count(data).error:
+        raise ConfigError([Problem("data", error)])
     return _add(Registered.DATA, name, data.model_dump(mode="json"), note)
 
 
@@ -129,6 +129,29 @@ def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
             ]
             result["evaluation"] = {**values["evaluation"], "benchmarks": filled}
     return result
+
+
+def where(entry: Entry) -> str:
+    """What a name stands for, in a few words."""
+    content = entry.content
+    if entry.kind == Registered.MODEL:
+        return str(content["path"])
+    return (
+        f"{content['kind']}: {content.get('path') or content.get('id') or content.get('task') or content.get('name')}"
+    )
+
+
+def step_of(text: str) -> int | None:
+    """The step that a text names; None where it is empty.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    if not text.strip():
+        return None
+    if not (text.strip().isascii() and text.strip().isdigit() and len(text) < 10):
+        raise ConfigError([Problem("step", f"{text[:40]!r} is no step; give a whole number, or leave it empty")])
+    return int(text)
 
 
 def used_by(connection: Connection, entry: Entry) -> Users:

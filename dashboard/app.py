@@ -24,6 +24,8 @@ page = st.navigation(
         navigation.new_run(),
         navigation.compare(),
         navigation.leaderboard(),
+        navigation.models(),
+        navigation.data(),
         navigation.machines(),
         navigation.alerts(),
         navigation.run(),

@@ -50,7 +50,7 @@ def draw(config: RunConfig) -> None:
         return
     for warning in found.report.warnings:
         st.warning(words.literal(warning), icon=":material/warning:")
-    _draw_report(found.report)
+    draw_report(found.report)
 
 
 def _check(config: RunConfig) -> None:
@@ -66,7 +66,8 @@ def _data(config: RunConfig) -> str:
     return json.dumps([config.data.model_dump(), [item.model_dump() for item in config.evaluation.benchmarks]])
 
 
-def _draw_report(found: Report) -> None:
+def draw_report(found: Report) -> None:
+    """What was compared, how much is the same or near, and the pairs."""
     compared = f"{words.plural(found.problems, 'training problem')} compared"
     if not found.overlaps:
         st.info(

@@ -36,6 +36,16 @@ def run() -> StreamlitPage:
     return st.Page(_PAGES / "run.py", title="Run", icon=":material/show_chart:", url_path="run", visibility="hidden")
 
 
+def models() -> StreamlitPage:
+    """Models by name, at `/models?name=NAME`."""
+    return st.Page(_PAGES / "models.py", title="Models", icon=":material/network_node:", url_path="models")
+
+
+def data() -> StreamlitPage:
+    """Data sets by name, at `/data?name=NAME`."""
+    return st.Page(_PAGES / "data.py", title="Data", icon=":material/dataset:", url_path="data")
+
+
 def compare() -> StreamlitPage:
     """Several runs on one axis, at `/compare?runs=1&runs=2`."""
     return st.Page(_PAGES / "compare.py", title="Compare", icon=":material/stacked_line_chart:", url_path="compare")

@@ -13,7 +13,7 @@ from backend.cli.common import Json, Overrides, find, print_json, read_config, r
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from db.registry import Entry, Registered
+    from db.registry import Registered
 
 models = typer.Typer(name="models", help="Models by name: list, add, show, rm.", invoke_without_command=True)
 data = typer.Typer(name="data", help="Data sets by name: list, add, show, rm.", invoke_without_command=True)
@@ -130,7 +130,7 @@ def add_data(
     if not section:
         raise ConfigError([Problem("", "give a file, a folder or a name on the hub, or --set kind=...")])
     entry = registry.add_data(name, section, note)
-    typer.echo(f"data {entry.name} is {_where(entry)}")
+    typer.echo(f"data {entry.name} is {registry.where(entry)}")
 
 
 @data.command("show")
@@ -151,7 +151,7 @@ def show_data(name: Name, as_json: Json = False) -> None:
         return
     low, middle, high = facts.lengths
     lines = {
-        "where": _where(entry),
+        "where": registry.where(entry),
         "problems": f"{facts.problems:,}, of {low:,} to {high:,} characters (median {middle:,})",
         "answers": ", ".join(f"{kind} {count:,}" for kind, count in facts.answers.items()),
         "conflicts": f"{len(facts.conflicts):,} problems again with another answer",
@@ -206,7 +206,7 @@ def plan(
 def _list(kind: Registered, as_json: bool) -> None:
     from rich.markup import escape
 
-    from backend import show
+    from backend import registry, show
     from db.registry import listed
 
     with reading() as connection:
@@ -222,7 +222,7 @@ def _list(kind: Registered, as_json: bool) -> None:
     table = _table("name", "where", "by", "when", "note")
     for entry in entries:
         when = f"{datetime.fromtimestamp(entry.created_at):%Y-%m-%d %H:%M}"
-        table.add_row(*map(escape, (entry.name, _where(entry), entry.created_by, when, entry.note)))
+        table.add_row(*map(escape, (entry.name, registry.where(entry), entry.created_by, when, entry.note)))
     show.console().print(table)
 
 
@@ -234,15 +234,6 @@ def _remove(kind: Registered, name: str) -> None:
     with store.writing() as connection:
         remove(connection, kind, name)
     typer.echo(f"{kind} {name} has its name no more")
-
-
-def _where(entry: Entry) -> str:
-    content: Any = entry.content
-    if entry.kind == "model":
-        return str(content["path"])
-    return (
-        f"{content['kind']}: {content.get('path') or content.get('id') or content.get('task') or content.get('name')}"
-    )
 
 
 def _users(users: Any) -> str:

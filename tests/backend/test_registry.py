@@ -55,7 +55,7 @@ def test_a_folder_a_hub_name_and_an_unknown_name_stay_as_they_are(
 def test_what_is_no_model_or_no_data_gets_no_name(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"path: .* does not exist"):
         registry.add_model("a", str(tmp_path / "absent"))
-    with pytest.raises(ConfigError, match=r"data\.path: .*cannot be read"):
+    with pytest.raises(ConfigError, match=r"data: .*cannot be read"):
         registry.add_data("a", {"kind": "jsonl", "path": str(tmp_path / "absent.jsonl")})
     with pytest.raises(ConfigError, match=r"data\.kind"):
         registry.add_data("a", {"kind": "magic"})

@@ -79,7 +79,7 @@ def full_store(_filled, tmp_path, monkeypatch):
 def open_page():
     """Open a page of the application as a browser would: `open_page("run", run="3")`."""
 
-    def opened(name: str, **query: str) -> AppTest:
+    def opened(name: str, /, **query: str) -> AppTest:
         app = AppTest.from_file(str(APP), default_timeout=20)
         if name != "runs":
             app.run()  # makes the pages known
