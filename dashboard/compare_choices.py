@@ -55,8 +55,8 @@ def runs() -> list[RunDetail] | None:
     if not anything:
         return None
     first, second, button = st.columns([3, 3, 2], vertical_alignment="bottom")
-    experiment = first.selectbox("Offer runs of", [_ALL, *experiments], key="experiment", bind="query-params")
-    tag = second.selectbox("Tagged", [_ANY_TAG, *tags], key="tag", bind="query-params", disabled=not tags)
+    experiment = first.selectbox("Offer runs of", [_ALL, *experiments], key="of_experiment", bind="query-params")
+    tag = second.selectbox("Tagged", [_ANY_TAG, *tags], key="with_tag", bind="query-params", disabled=not tags)
     filters: RunFilters = {"kind": RunKind.TRAINING, "archived": False}
     if experiment != _ALL:
         filters["experiment"] = experiment

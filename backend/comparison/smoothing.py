@@ -35,9 +35,9 @@ class Smoothing:
                 + (f" A point is itself the mean over {width} steps." if width > 1 else "")
             )
         if self.kind == "ema":
-            of = f"points of {width} steps" if width > 1 else "steps"
+            of = f", each of {width} steps," if width > 1 else ""
             return (
-                f"Bold: exponential moving average over {of}, eᵢ = {self.weight:g} eᵢ₋₁ + {1 - self.weight:.3g} yᵢ, which begins "
+                f"Bold: exponential moving average over the points of a line{of} eᵢ = {self.weight:g} eᵢ₋₁ + {1 - self.weight:.3g} yᵢ, which begins "
                 "with the first value and lags behind."
             )
         return ""
