@@ -2,7 +2,8 @@
 
     python -m benchmarks.comparing [FOLDER]
 
-Prints the seconds of each read and of making its lines, the best and the worst of five; FOLDER keeps the store for another time.
+Prints the seconds of each read and of making its lines, and those of the processor, which other work on the machine does not move: the best
+and the worst of five; FOLDER keeps the store for another time.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ def main() -> None:
         for by in (RUNS, SEEDS):
             for axis in axes.AXES:
                 for smoothing in (Smoothing(), Smoothing("mean", window=501)):
-                    seconds = sorted(_measured(store, by, axis, smoothing) for _ in range(REPEATS))
-                    print(f"{by:15} {axis:7} smoothing {smoothing.kind:5} {seconds[0]:5.2f} to {seconds[-1]:5.2f} s")
+                    times = [_measured(store, by, axis, smoothing) for _ in range(REPEATS)]
+                    said = (f"{min(each):5.2f} to {max(each):5.2f} s" for each in zip(*times, strict=True))
+                    print(f"{by:15} {axis:7} smoothing {smoothing.kind:5}", *said, sep="  ", flush=True)
         store.dispose()
 
 
@@ -98,9 +100,9 @@ def _events(first: int) -> Iterator[dict[str, object]]:
         yield {**head, "time": float(step), "values": values}
 
 
-def _measured(store: Engine, by: str, axis: str, smoothing: Smoothing) -> float:
+def _measured(store: Engine, by: str, axis: str, smoothing: Smoothing) -> tuple[float, float]:
     """As the page does it: the runs, their values, and the lines of each chart."""
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     with engine.reading(store) as connection:
         ids = [run_id for run_id, *_ in reads.matching_runs(connection, limit=RUNS_COMPARED)]
         groups = grouped([reads.get_run(connection, run_id) for run_id in ids], by)
@@ -108,7 +110,7 @@ def _measured(store: Engine, by: str, axis: str, smoothing: Smoothing) -> float:
         values = lines.read(connection, groups, METRICS, axis=axis, means=means)
     for metric in METRICS:
         assert lines.chart(values, groups, metric, smoothing).raw
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - used
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ MOST_POINTS = 4000
 
 _FEWEST, _LONGEST = 100, 1000  # points of a line
 _FROM_VALUES = 4000  # steps: means of longer runs are made of kept sums
-_ALL = extremes.STEPS * 2**25  # steps: more than there are
 FEWEST_FOR_INTERVAL = 2
 """Runs. The interval of two is wide, and honest."""
 
@@ -125,7 +124,7 @@ def read(
     found: Means = read_means(connection, ids, wanted, width=stretches.width) if wanted else {}
     positions = _positions(connection, runs, found, axis)
     unplaced = [] if axis == axes.STEPS else [run_id for run_id in ids if run_id not in positions]
-    thinned = _thinned(connection, runs, raw, most_raw)
+    thinned = frozenset(reads.longer_than(connection, ids, metrics, most_raw))
     return Values(axis, stretches, found, raw, most_raw, thinned, frozenset(rest), positions, unplaced)
 
 
@@ -175,6 +174,11 @@ def averaged(values: Values, group: Group, metric: str, smoothing: Smoothing) ->
             at[values.stretches.number(step)].append((x, value))
     if not at:
         return None
+    if len(group.averaged) == 1:
+        alone = [place[0] for _, place in sorted(at.items())]
+        return Averaged(
+            group, [x for x, _ in alone], [value for _, value in alone], [math.nan] * len(alone), [1] * len(alone)
+        )
     places = [at[number] for number in sorted(at)]
     over = [mean_over_seeds([value for _, value in place], at_least=FEWEST_FOR_INTERVAL) for place in places]
     return Averaged(
@@ -183,17 +187,6 @@ def averaged(values: Values, group: Group, metric: str, smoothing: Smoothing) ->
         [mean.value for mean in over],
         [mean.half for mean in over],
         [mean.seeds for mean in over],
-    )
-
-
-def _thinned(
-    connection: Connection, runs: Sequence[RunDetail], raw: Mapping[tuple[int, str], Series], most: int
-) -> frozenset[tuple[int, str]]:
-    long = [run.id for run in runs if run.step >= most]
-    names = sorted({metric for run_id, metric in raw if run_id in long})
-    whole = reads.long_means(connection, long, names, width=_ALL) if names else {}
-    return frozenset(
-        key for key, found in whole.items() if key in raw and sum(one.values for one in found) > len(raw[key].values)
     )
 
 

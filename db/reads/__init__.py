@@ -16,7 +16,7 @@ from db.reads.activity import (
     workers,
 )
 from db.reads.alarms import AlarmRow, alarms_on, alarms_raised
-from db.reads.charts import Aligned, Series, aligned, series
+from db.reads.charts import Aligned, Series, aligned, longer_than, series
 from db.reads.clock import Reached, device_seconds
 from db.reads.evaluations import (
     EvaluatedItem,
@@ -104,6 +104,7 @@ __all__ = [
     "leases",
     "list_runs",
     "long_means",
+    "longer_than",
     "matching_runs",
     "metric_list",
     "mini_batch_mean",

@@ -98,6 +98,19 @@ def series(
     return result
 
 
+def longer_than(
+    connection: Connection, run_ids: Sequence[int], names: Sequence[str], most: int
+) -> set[tuple[int, str]]:
+    """Run id and metric name of the series with more than `most` values of whole steps: those that `series` does not return whole."""
+    inside = (metrics.c.run_id == runs.c.id, metrics.c.metric_id == metric_names.c.id, _at("step"))
+    next_one = select(literal(1)).where(*inside).offset(most).limit(1).correlate(runs, metric_names)
+    statement = select(runs.c.id, metric_names.c.name).join_from(runs, metric_names, true())
+    found = connection.execute(
+        statement.where(runs.c.id.in_(run_ids), metric_names.c.name.in_(names), next_one.exists())
+    )
+    return set(found.tuples())
+
+
 def aligned(
     connection: Connection,
     run_id: int,

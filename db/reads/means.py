@@ -70,16 +70,18 @@ def long_means(
         raise ValueError(f"width: {width} is no multiple of {extremes.STEPS}")
     table = metric_extremes.c
     number = table.stretch // (width // extremes.STEPS)
-    values = func.sum(table.summed)
+    sums = (func.sum(table.step_sum), func.sum(table.value_sum), func.sum(table.summed))
+    called = select(metric_names.c.id, metric_names.c.name).where(metric_names.c.name.in_(names))
+    by_id = dict(connection.execute(called).tuples().all())
     found: dict[tuple[int, str], list[StretchMean]] = defaultdict(list)
     for run_id in run_ids:
-        statement = (
-            select(metric_names.c.name, func.sum(table.step_sum), func.sum(table.value_sum), values)
-            .join_from(metric_extremes, metric_names, table.metric_id == metric_names.c.id)
-            .where(table.run_id == run_id, metric_names.c.name.in_(names), table.fine == 0, table.summed > 0)
-            .group_by(metric_names.c.name, number)
-            .order_by(metric_names.c.name, number)
-        )
-        for name, steps, total, count in connection.execute(statement):
-            found[run_id, name].append(StretchMean(int(steps) / int(count), total / int(count), int(count)))
+        for metric_id, name in by_id.items():  # one series at a time: nothing but its stretches is then sorted
+            statement = (
+                select(*sums)
+                .where(table.run_id == run_id, table.metric_id == metric_id, table.fine == 0, table.summed > 0)
+                .group_by(number)
+                .order_by(number)
+            )
+            for steps, total, count in connection.execute(statement):
+                found[run_id, name].append(StretchMean(int(steps) / int(count), total / int(count), int(count)))
     return dict(found)

@@ -85,3 +85,10 @@ def test_time_on_devices_leaves_pauses_out_and_counts_what_was_lost(store, run):
         few = reads.device_seconds(connection, [run], max_points=2)
     assert found == {run: [(1, 10), (2, 20), (3, 30), (4, 40), (5, 80), (6, 90), (7, 100)]}
     assert [reached.step for reached in few[run]] == [1, 4, 5, 7]
+
+
+def test_series_that_are_longer_than_a_chart_shows_are_known(store, run):
+    Reader(store, run).feed(started(), metrics(1, 0, b=1.0), *(metrics(step, a=1.0) for step in range(6)))
+    with reading(store) as connection:
+        assert reads.longer_than(connection, [run], ["a", "b"], 5) == {(run, "a")}
+        assert reads.longer_than(connection, [run], ["a", "b"], 6) == set()
