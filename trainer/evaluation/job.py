@@ -63,6 +63,7 @@ def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_st
     Raises:
         MtprlError: model or problems cannot be used, or answers could not be written; the message says why.
     """
+    _check_still_there(config.model.path)
     accelerator = accelerator_for(config)
     world = World(accelerator)
     tokenizer = load_tokenizer(config.model.path)
@@ -75,7 +76,6 @@ def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_st
     done = sum(len(asked.outcomes) for asked in benchmarks)
     sink.emit("attempt_started", step=done, kind=config.kind, **attempt_fields(accelerator, total, done or None))
     sink.emit("stage", step=done, stage="loading")
-    _check_still_there(config.model.path)
     trunk = load_trunk(config.model.path).to(accelerator.device).eval()
     _warn_of_length(config, benchmarks, getattr(trunk.config, "max_position_embeddings", None), sink)
     engine = DividedEngine(BuiltinEngine(trunk, tokenizer.eos_token_id, accelerator.autocast), world)

@@ -61,4 +61,13 @@ def to_its_end(do: Callable[[], str], work: Work) -> End:
         return End("stopped", INTERRUPTED)
     except Exception as error:  # whatever it is, the run must end with a reason; the log has the whole story
         traceback.print_exc()
+        if _is_out_of_memory(error):
+            return End("failed", f"out of memory; {work.out_of_memory}")
         return End("failed", f"{type(error).__name__}: {error}")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or torch on the processor, had no room; torch says so by a RuntimeError."""
+    from accelerate.utils.memory import should_reduce_batch_size  # takes seconds: only where something failed
+
+    return bool(should_reduce_batch_size(error))

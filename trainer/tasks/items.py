@@ -54,6 +54,8 @@ def from_row(values: Mapping[str, Any], number: int, place: str, columns: Column
     identifier = str(number) if _has_no_id(values, columns) else _text(values, "id", columns.id)
     if len(identifier) > LONGEST_ID:
         raise ValueError(f"{columns.id!r} has {len(identifier)} characters; give at most {LONGEST_ID}")
+    if "\0" in identifier:  # the store would put another character in its place, and two ids could become one
+        raise ValueError(f"{columns.id!r} is {ascii(identifier)[:80]}, with a NUL character; leave it out")
     return Item(
         id=identifier,
         problem=problem,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from trainer.config import EvaluationConfig, dump, load_job, parse_job
-from trainer.errors import ConfigError, TrainingError
+from trainer.errors import ConfigError, ModelError, TrainingError
 from trainer.evaluation import evaluate as evaluating
 from trainer.evaluation.job import evaluate_model
 from trainer.events import JsonlSink, parse_lines
@@ -165,6 +165,14 @@ def test_an_evaluation_whose_answers_could_not_be_written_does_not_finish(config
     monkeypatch.setattr(JsonlSink, "emit", loses_one)
     with pytest.raises(TrainingError, match="3 answered problems could not be written; free disk space and resume"):
         run(config, tmp_path / "out")
+
+
+def test_a_checkpoint_that_was_removed_while_the_evaluation_waited_is_said_to_be_gone(config, tmp_path):
+    gone = config.model.model_copy(update={"path": str(tmp_path / "step-000002" / "model")})
+    with pytest.raises(
+        ModelError, match=r"model\.path: .*step-000002/model is gone; a run keeps its newest checkpoints"
+    ):
+        run(config.model_copy(update={"model": gone}), tmp_path / "out")
 
 
 def test_a_response_beyond_the_models_positions_is_said(config, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from trainer.config import RunConfig, dump, parse
 from trainer.errors import TrainingError
@@ -195,6 +196,12 @@ def test_every_end_has_an_outcome_words_and_an_exit_code(make_config, capsys):
     def out_of_memory() -> str:
         raise MemoryError
 
+    def too_large() -> str:
+        return str(torch.empty(2**60, dtype=torch.uint8))
+
+    def too_large_for_the_gpu() -> str:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
     def interrupted() -> str:
         raise KeyboardInterrupt
 
@@ -203,6 +210,7 @@ def test_every_end_has_an_outcome_words_and_an_exit_code(make_config, capsys):
 
     work = work_of(make_config())
     ends = [to_its_end(do, work) for do in (lambda: "finished", lambda: "stopped", interrupted, out_of_memory, broken)]
+    assert to_its_end(too_large, work) == to_its_end(too_large_for_the_gpu, work) == ends[3]
     assert ends[0] == End("finished", "all steps done")
     assert ends[3].message.startswith("out of memory; lower update.micro_batch_sequences")
     assert [end.exit_code for end in ends] == [0, 3, 3, 1, 1]

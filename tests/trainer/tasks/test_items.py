@@ -61,6 +61,7 @@ def test_blank_lines_a_byte_order_mark_and_a_missing_last_newline_are_no_errors(
         ('{"problem": " \\n", "answer": "2"}', "'problem' is empty; fill it in or remove the line"),
         ('{"id": null, "problem": "p", "answer": "2"}', "'id' is null; give text or a number"),
         (f'{{"id": "{"x" * 201}", "problem": "p", "answer": "2"}}', "'id' has 201 characters; give at most 200"),
+        ('{"id": "a\\u0000b", "problem": "p", "answer": "2"}', "'id' is 'a\\x00b', with a NUL character; leave it out"),
         ('{"problem": "p", "answer": "2", "problem": "q"}', "'problem' is given twice; remove one"),
         ('{"problem": "a\\ud800", "answer": "2"}', "'problem' is not valid Unicode ('\\ud800' at character 1); write"),
         (
