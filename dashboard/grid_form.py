@@ -19,6 +19,7 @@ ONE, SEVERAL = "One method", "Grid of methods"
 _MODE, _REGIMES, _ALGORITHMS = "form:mode", "form:grid:regimes", "form:grid:algorithms"
 _CONTROLS, _SKIP = "form:grid:controls", "form:grid:skip"
 _FIRST = [BASELINE, "ce", "policy", "occ-calibrated"]
+_HEIGHT, _MOST_ROWS = 360, 6
 _WHY_CONTROLS = (
     "Detach again with 1.5 and 2 times the learning rate. A method may end above detach only because its updates are larger; whether that is all of "
     "it shows beside detach at a higher rate (docs/method.md)."
@@ -98,13 +99,12 @@ def table(planned: Grid) -> None:
         st.info(f"{planned.hint[0].upper()}{planned.hint[1:]}.", icon=":material/balance:")
     columns = [
         markup.Column("Method"),
-        markup.Column("Algorithm"),
         markup.Column("Runs", number=True),
         markup.Column("Settings of its own"),
     ]
     rows = [_row(cell, len(planned.seeds)) for cell in planned.cells]
-    # Of a bounded height, because the panel stays in sight while the form is scrolled.
-    with st.container(height=min(360, 60 + 58 * len(rows)), border=False):
+    # A long one is of a bounded height, because the panel stays in sight while the form is scrolled.
+    with st.container(height=_HEIGHT if len(rows) > _MOST_ROWS else "content", border=False):
         st.html(markup.table(columns, rows, label="Runs that will be made"))
     if planned.refused and planned.good:
         count = len(planned.refused)
@@ -119,27 +119,29 @@ def table(planned: Grid) -> None:
 
 def _row(cell: Cell, seeds: int) -> list[str]:
     kind = (cell.values.get("regime") or {}).get("kind", cell.regime)
-    name = markup.regime(str(kind)) + (f'<div class="m-sub">{escape(cell.method)}</div>' if cell.method != kind else "")
+    called = cell.algorithm if cell.method == kind else f"{cell.method} · {cell.algorithm}"
+    name = markup.regime(str(kind)) + f'<div class="m-sub">{escape(called)}</div>'
     if cell.config is None:
         why = "; ".join(map(str, cell.problems))
         return [
             name,
-            cell.algorithm,
             "0",
             f'<span class="m-mark">✗ refused</span><div class="m-sub">{escape(why)}</div>',
         ]
-    return [name, cell.algorithm, str(seeds), escape(settings(cell)) or "–"]
+    return [name, str(seeds), escape(settings(cell)) or "–"]
 
 
 def settings(cell: Cell) -> str:
-    """The settings of a cell's method that are not the usual ones, and the learning rate of a control."""
+    """The coefficient of a cell that has a fixed one, settings of its method that are not the usual ones, and the learning rate of a control."""
     if cell.config is None:
         return ""
-    said = [
+    fixed = getattr(cell.config.regime, "coefficient", None)
+    said = [] if fixed is None else [f"coefficient {fixed:g}"]
+    said += [
         f"{name} {_plain(value)}"
         for section in (cell.config.regime, cell.config.mtp, cell.config.algorithm)
         for name, value in section.model_dump(mode="json", exclude_defaults=True).items()
-        if name != "kind"
+        if name not in ("kind", "coefficient")
     ]
     if cell.lr_factor != 1:
         said.append(f"lr {cell.config.optimizer.lr:g}")

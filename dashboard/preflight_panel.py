@@ -44,5 +44,11 @@ def _line(check: Check) -> str:
     return (
         f'<div role="listitem" style="display:grid;grid-template-columns:6.6rem 1fr;gap:0 0.7rem;padding:0.28rem 0">'
         f'<div><b style="color:{colour}" aria-label="{word}">{sign}</b> <b>{escape(check.name)}</b></div>'
-        f'<div style="overflow-wrap:anywhere">{escape(check.words)}</div></div>'
+        f'<div style="overflow-wrap:anywhere">{_with_commands(check.words)}</div></div>'
     )
+
+
+def _with_commands(said: str) -> str:
+    """The words with what stands between backticks as code."""
+    parts = escape(said).split("`")
+    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))

@@ -67,10 +67,9 @@ def _model(config: RunConfig, model: ModelFacts) -> Check:
             "note",
             f"{config.model.path} is fetched from the hub when the run starts; nothing of it is known here yet",
         )
-    size = "" if model.parameters is None else f", {words.short(model.parameters)} parameters"
-    heads = "" if model.heads is None else f", {model.heads.words}"
+    size = "" if not model.parameters else f", {words.short(model.parameters)} parameters"
     if model.heads is not None:
-        return Check("Model", "good", f"{model.architecture}{size}; MTP heads{heads[1:]}")
+        return Check("Model", "good", f"{model.architecture}{size}; MTP heads: {model.heads.words}")
     depths = words.plural(config.model.mtp_depths, "depth")
     return Check(
         "Model",

@@ -95,7 +95,7 @@ def _one(entry: Entry) -> None:
         except MtprlError as error:
             st.error(words.literal(str(error)), icon=":material/error:")
         registered_page.used_by(entry)
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             registered_page.train_link(entry, "Train on it")
             registered_page.remove(entry)
         with st.expander("The section that a run gets"):

@@ -88,7 +88,7 @@ def _one(entry: Entry) -> None:
         rows = [[markup.text(name), markup.text(said)] for name, said in _facts(facts)]
         st.html(markup.table((markup.Column("What"), markup.Column("Is")), rows, label=f"Model {entry.name}"))
         registered_page.used_by(entry)
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             registered_page.train_link(entry, "Train with it")
             registered_page.remove(entry)
 
