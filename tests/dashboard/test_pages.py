@@ -17,7 +17,7 @@ from db.statuses import Status
 from trainer.presets import presets
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
-PAGES = ("runs", "new_run", "run", "compare", "leaderboard", "machines", "alerts")
+PAGES = ("runs", "new_run", "run", "compare", "leaderboard", "machines", "alerts", "models", "data")
 
 
 # --- no store, and an empty one --------------------------------------------------------------------------
