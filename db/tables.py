@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 metadata = MetaData(
@@ -93,7 +94,7 @@ runs = Table(
     Column("started_at", Float),
     Column("ended_at", Float),
     # What users say about it, and since when it is left out of lists that do not ask for it.
-    Column("note", Text, nullable=False, server_default=""),
+    Column("note", Text, nullable=False, server_default=text("''")),
     Column("archived_at", Float, index=True),
     sqlite_autoincrement=True,  # the id of a deleted run is not given away again; folders and messages carry it
 )

@@ -133,7 +133,7 @@ def test_what_cannot_be_evaluated_is_said_in_words(full_store, open_page, monkey
 def test_the_list_of_runs_tells_evaluations_and_compares_trainings_alone(job, full_store, open_page):
     app = open_page("runs")
     assert f"evaluation of run {full_store.runs['occ']}, step 12" in html(app)
-    [link] = [link.proto for link in app.get("page_link") if link.proto.label.startswith("Compare the newest")]
+    [link] = [link.proto for link in app.get("page_link") if link.proto.label.startswith("Compare the first")]
     assert str(job) not in link.query_string.partition("=")[2].split("%2C")
     app.selectbox(key="kind").set_value("Evaluations").run()
     assert html(app).count("run?run=") == 1
