@@ -49,6 +49,7 @@ def resume(run_id: int, overrides: Sequence[str] = (), *, cause: str = "resumed 
     else:
         _check_something_is_left(run, config)
         total = config.steps
+    _check_time_is_left(run, config)
     values = config.model_dump(mode="json")
     changes = difference(run.config, values)
     reason = "; ".join([cause, *(f"{field}: {shown(old)} → {shown(new)}" for field, old, new in changes)])
@@ -81,9 +82,9 @@ def _check_ended(run: RunDetail) -> None:
     if run.status not in ENDED:
         raise StoreError(f"run {run.id} is {run.status}; wait until it has ended, or stop it first")
     if not Path(run.folder).is_dir():
+        command = f"mtprl clone {run.id}" if run.kind == Kind.TRAINING else "mtprl evaluate"
         raise StoreError(
-            f"run {run.id} has nothing to go on from, because its folder {run.folder} is gone; "
-            f"`mtprl clone {run.id}` makes a new run from its configuration"
+            f"run {run.id} has nothing to go on from, because its folder {run.folder} is gone; `{command}` makes a new run"
         )
 
 
@@ -97,6 +98,9 @@ def _check_something_is_left(run: RunDetail, config: RunConfig) -> None:
             f"run {run.id} has finished all its {run.total_steps} steps; `mtprl resume {run.id} --steps {2 * run.total_steps}` "
             f"lengthens it, `mtprl clone {run.id}` makes a new run from its configuration"
         )
+
+
+def _check_time_is_left(run: RunDetail, config: RunConfig | EvaluationConfig) -> None:
     longest = config.launch.max_hours
     if longest is not None and (run.seconds or 0.0) >= 3600 * longest:
         raise StoreError(

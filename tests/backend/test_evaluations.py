@@ -1,5 +1,6 @@
 """Evaluations as runs of the queue: what is refused, what stands in the row, and what follows a finished training."""
 
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -119,6 +120,19 @@ def test_a_stopped_evaluation_is_resumed_with_what_may_change_and_has_no_clones(
     assert look(job).config["sequences"] == 8
     with store.reading() as connection, pytest.raises(StoreError, match="which has no clones"):
         again.clone_of(connection, job)
+
+
+def test_an_evaluation_whose_time_is_over_or_whose_folder_is_gone_is_not_resumed(
+    values: dict[str, Any], suite: str
+) -> None:
+    settings = {"launch": {"max_hours": 1e-6}}
+    job = evaluations.queue(evaluations.prepare(evaluations.model(values["model"]["path"]), suite, settings))
+    train(job)
+    with pytest.raises(StoreError, match=rf"`mtprl resume {job} --set launch\.max_hours=2e-06` gives it more"):
+        again.resume(job)
+    shutil.rmtree(look(job).folder)
+    with pytest.raises(StoreError, match=r"is gone; `mtprl evaluate` makes a new run"):
+        again.resume(job)
 
 
 def test_a_finished_training_queues_the_evaluation_that_it_asked_for_once(

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,6 +116,62 @@ def test_its_steps_are_its_problems_and_the_averages_are_those_of_the_outcomes(c
     assert said[-1]["values"] == {"eval/mean/avg_at_2": 0.5}
     assert said[3]["values"]["eval/many/avg_at_2"] == 0.5
     assert said[0]["values"]["time/step_seconds"] > 0
+
+
+def test_the_mean_weighs_benchmarks_and_not_problems(config, tmp_path, monkeypatch):
+    few = {item.problem for item in load(config.benchmarks[1].data)}
+
+    class OnlyFew:
+        """Grades the answers of the small benchmark as right."""
+
+        def __init__(self, _grader, _world):
+            pass
+
+        def grade_many(self, pairs):
+            return [evaluating.Grade(item.problem in few, "1", "of its benchmark") for _, item in pairs]
+
+    monkeypatch.setattr("trainer.evaluation.job.DividedGrader", OnlyFew)
+    run(config, tmp_path / "out")
+    last = [event for event in events(tmp_path / "out") if event["type"] == "metrics"][-1]
+    assert last["values"] == {"eval/mean/avg_at_2": 0.5}  # 3 of 10 problems
+
+
+def test_what_is_drawn_depends_on_the_seed_and_on_the_benchmark(config, tmp_path):
+    def texts(config: EvaluationConfig, folder: str) -> dict[str, list[str]]:
+        run(config, tmp_path / folder)
+        found: dict[str, list[str]] = {}
+        for (benchmark, _), item in answers(tmp_path / folder).items():
+            found.setdefault(benchmark, []).extend(sample["completion"] for sample in item["samples"])
+        return found
+
+    many, few = config.benchmarks
+    same = config.model_copy(update={"benchmarks": (many, few.model_copy(update={"data": many.data}))})
+    first = texts(same, "first")
+    assert first["many"] != first["few"]
+    assert texts(same.model_copy(update={"seed": 1}), "other")["many"] != first["many"]
+
+
+def test_an_evaluation_says_how_it_sampled(config, tmp_path):
+    run(config.model_copy(update={"temperature": 0.5, "top_p": 0.9}), tmp_path / "out")
+    said = [event for event in events(tmp_path / "out") if event["type"] == "evaluation"]
+    assert {(event["temperature"], event["top_p"]) for event in said} == {(0.5, 0.9)}
+
+
+def test_speed_is_per_problem_and_length_per_response(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.evaluation.job.time", SimpleNamespace(perf_counter=count().__next__))
+    run(config, tmp_path / "out")
+    said = [event for event in events(tmp_path / "out") if event["type"] in ("evaluation", "metrics")]
+    for evaluation, metrics in zip(said[0:-1:2], said[1:-1:2], strict=True):
+        lengths = [sample["tokens"] for item in evaluation["items"] for sample in item["samples"]]
+        assert metrics["values"]["time/step_seconds"] == 1 / len(evaluation["items"])  # a part takes one tick
+        assert metrics["values"]["rollout/tokens_per_second"] == sum(lengths)
+        assert metrics["values"]["rollout/length_mean"] == sum(lengths) / len(lengths)
+
+
+def test_a_stop_that_comes_with_the_last_answer_stops_nothing(config, tmp_path):
+    looks = iter(range(5))
+    assert run(config, tmp_path / "out", lambda: next(looks, None) is None) == "finished"
+    assert next(looks, None) is None
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4, 5])

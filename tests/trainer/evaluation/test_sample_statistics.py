@@ -34,6 +34,12 @@ def test_pass_at_k_by_hand_with_the_error_between_problems():
     assert estimate.standard_error == pytest.approx(np.std(chances, ddof=1) / math.sqrt(3))
 
 
+def test_pass_at_k_of_n_samples_knows_no_more_of_a_problem_than_n_by_k_draws():
+    # 1 - C(3,2)/C(4,2) = 1/2 of every problem, from two pairs of samples.
+    four, two = ({"sums": {str(i): [1] + [0] * (n - 1) for i in range(6)}} for n in (4, 2))
+    assert pass_at_k([four], 2) == avg_at_k([two])
+
+
 @pytest.mark.parametrize("k", [0, 5])
 def test_pass_at_k_needs_k_samples(k):
     with pytest.raises(ValueError, match=f"pass@{k}: k is from 1 to the number of samples per problem, which is 4"):
