@@ -73,6 +73,13 @@ def test_items_of_several_events_stand_side_by_side_whether_they_come_together_o
     assert (item.samples[1].extracted, item.samples[1].reason) == (None, "no answer found")
 
 
+def test_items_that_take_the_place_of_stored_ones_do_so_with_what_is_added_in_the_same_stretch(store, evaluation):
+    reader = Reader(store, evaluation)
+    reader.feed(started(), said("a"))
+    reader.feed(said("b", adds=False), said("c"))
+    assert set(_only(store, evaluation).items) == {"b", "c"}
+
+
 def test_an_evaluation_that_goes_on_keeps_what_it_has_and_one_that_begins_anew_does_not(store, evaluation):
     Reader(store, evaluation).feed(started(), said("a"), metrics(1))
     reader = Reader(store, evaluation, offset=_offset(store, evaluation))

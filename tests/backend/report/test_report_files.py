@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 
+import plotly.graph_objects as go
 import pytest
 from reported import MARKUP
 
@@ -147,5 +148,14 @@ def test_no_text_in_a_figure_ends_the_script_that_holds_it():
     assert page.open == []
     assert not page.of("b")
     [spec] = [data for tag, data in page.texts if tag == "script" and data.startswith("{")]
+    assert not set(spec) & set("<>&")
     assert json.loads(spec)["layout"]["title"]["text"] == "</script><b>&amp;"
     assert "<!--" not in spec
+
+
+def test_no_text_of_a_figure_ends_the_element_that_it_stands_in():
+    figure = go.Figure(layout_title_text=f"</script>{MARKUP}")
+    page = to_html(Report("r", sections=[Section("s", [Figure(figure, "alt", "")])]))
+    [spec] = re.findall("<script type='application/json'[^>]*>(.*?)</script>", page)
+    assert not set(spec) & set("<>&")
+    assert json.loads(spec)["layout"]["title"]["text"] == f"</script>{MARKUP}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from backend.report import Report
 from backend.report.curves import curve, mean_over_seeds, over_runs
 from backend.report.document import Figure, Section, Table, plain
 from backend.report.gathered import gather
+from backend.report.methods import methods_of
 from db import reads
 from db.reads import StretchMean
+from db.statuses import Status
 from trainer.evaluation.statistics import avg_at_k
 
 T_TWO_DEGREES = 4.302653
@@ -122,6 +125,14 @@ def test_a_run_that_failed_is_listed_and_drawn_and_not_averaged(made: Made, fill
     }
     assert f"run {failed}" in drawn
     assert any(f"1 run failed ({failed}): listed, not averaged." == sentence for sentence in report.lead)
+
+
+def test_of_a_seed_the_newest_run_that_neither_failed_nor_was_stopped_is_averaged(connection: Connection, filled):
+    run = reads.get_run(connection, filled.runs["queued"]["queued"])
+    statuses = {1: Status.FINISHED, 2: Status.FINISHED, 3: Status.STOPPED, 4: Status.FAILED}
+    [method] = methods_of([replace(run, id=number, status=status) for number, status in statuses.items()])
+    assert [one.id for one in method.runs] == [1, 2, 3, 4]
+    assert [one.id for one in method.averaged] == [2]
 
 
 def test_a_run_that_goes_on_is_averaged_as_far_as_it_is_and_said(made: Made, connection: Connection, filled):

@@ -172,3 +172,19 @@ def test_planted_problems_with_other_spaces_order_or_numbers_are_mostly_found():
     assert min(turned.values()) > 0.95
     assert renumbered["amc23"] > 0.75
     assert min(renumbered.values()) > 0.5
+
+
+def test_the_same_grams_in_another_text_are_near_and_not_exact():
+    assert found("a b c d e " * 3, "a b c d e " * 2) == "near"
+
+
+def test_what_is_just_at_the_threshold_is_near():
+    problem = "a b c d e f g h i"  # five grams, two of which are 0.75 of 0.4
+    others = " q r s t u v w x y z"
+    assert found("a b c d e f" + others, problem) == "near"
+    assert found("a b c d e" + others, problem) == "none"
+
+
+def test_problems_without_a_letter_or_digit_are_compared_as_they_are():
+    assert found("∫ = ?", "∑ = ?") == "none"
+    assert found("∑ = ?", "∑ = ?") == "exact"
