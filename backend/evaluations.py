@@ -16,7 +16,7 @@ from backend.celery_app import ring
 from backend.runs import check_experiment, folders_or_none, make, settled_benchmarks, settled_model
 from backend.settings import variables
 from db.reads import RunDetail
-from db.statuses import Kind
+from db.statuses import ENDED, Kind
 from trainer import preflight
 from trainer.config import Benchmark, EvaluationConfig, parse, parse_job, resolve
 from trainer.config.data import Prompted
@@ -65,6 +65,10 @@ def checkpoint(run: RunDetail, step: int | None = None) -> Evaluable:
         raise StoreError(f"run {run.id} is itself an evaluation; name the run that it evaluates, or a model")
     found = checkpoints(Path(run.folder))
     if not found:
+        if run.status in ENDED:
+            raise StoreError(
+                f"run {run.id} has ended ({run.status}) without a checkpoint, so there is nothing to evaluate"
+            )
         every = run.config.get("checkpoint", {}).get("every", "?")
         raise StoreError(f"run {run.id} has no checkpoint yet; it saves one every {every} steps and after the last")
     if step is None:
@@ -82,6 +86,7 @@ def checkpoint(run: RunDetail, step: int | None = None) -> Evaluable:
     else:
         values["model"]["mixed_precision"] = config.model.mixed_precision
         values["max_response_tokens"] = config.rollout.max_response_tokens
+        values["temperature"], values["top_p"] = config.evaluation.temperature, config.evaluation.top_p
         prompts = {name: getattr(config.data, name) for name in Prompted.model_fields}
     return Evaluable(values, f"{run.name} at step {step}", run, step, prompts)
 
@@ -179,8 +184,6 @@ def prepare_afterwards(run: RunDetail) -> Prepared | None:
     settings = {
         "samples": afterwards.samples,
         "max_response_tokens": afterwards.max_response_tokens,
-        "temperature": config.evaluation.temperature,
-        "top_p": config.evaluation.top_p,
         "launch": config.launch.model_dump(mode="json"),
     }
     return prepare(checkpoint(run), afterwards.suite, settings)

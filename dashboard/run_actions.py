@@ -134,7 +134,9 @@ def _evaluate(run: RunDetail, steps: list[int]) -> None:
             key=f"{_EVALUATE}:samples",
             help="The k of avg@k.",
         )
-        st.caption("Temperature 1, top-p 0.7; responses as long as in training. `mtprl evaluate` takes other settings.")
+        st.caption(
+            "Temperature, top-p and the longest response as in this run's own evaluations; `mtprl evaluate` takes others."
+        )
         st.button(
             "Queue the evaluation",
             type="primary",

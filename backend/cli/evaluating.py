@@ -33,8 +33,12 @@ def evaluate(
     step: Annotated[
         int | None, typer.Option(min=1, help="Of a run: the checkpoint of this step, else the newest.")
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 1.0 by default.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling; 0.7 by default.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Sampling temperature; by default that of the run's evaluations, else 1.0.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Nucleus sampling; by default that of the run's evaluations, else 0.7.")
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest response; by default the run's, else 8192.")
     ] = None,
@@ -72,10 +76,11 @@ def evaluate(
     require_store()
     run_id = evaluations.queue(prepared, experiment=experiment)
     answers = prepared.problems * prepared.config.samples
+    config, answers = prepared.config, prepared.problems * prepared.config.samples
     typer.echo(
-        f"run {run_id} is queued: {prepared.problems:,} problems, {prepared.config.samples} samples each, {answers:,} answers, "
-        f"asked {'by the chat template' if prepared.config.benchmarks[0].data.chat else 'in plain'}; "
-        f"`mtprl watch {run_id}` follows it"
+        f"run {run_id} is queued: {prepared.problems:,} problems, {config.samples} samples each, {answers:,} answers; temperature "
+        f"{config.temperature:g}, top-p {config.top_p:g}, up to {config.max_response_tokens:,} tokens, asked "
+        f"{'by the chat template' if config.benchmarks[0].data.chat else 'in plain'}; `mtprl watch {run_id}` follows it"
     )
     tell(service.notice([run_id]))
 

@@ -35,7 +35,8 @@ def suite(tmp_path: Path) -> str:
 def trained(config: Config, values: dict[str, Any]) -> int:
     """A run with checkpoints of the steps 2 and 4, which asks its problems in a template."""
     data = {**values["data"], "template": "Q: {problem}"}
-    run_id = runs.submit(config(steps=4, data=data, seed=3), experiment="mine")
+    evaluation = {"temperature": 0.6, "top_p": 0.95}
+    run_id = runs.submit(config(steps=4, data=data, seed=3, evaluation=evaluation), experiment="mine")
     for step in (2, 4):
         _checkpoint(run_id, step, Path(values["model"]["path"]))
     return run_id
@@ -64,7 +65,7 @@ def test_a_checkpoint_is_evaluated_in_the_form_in_which_its_run_was_trained(trai
     written = load_job(Path(job.folder) / "config.yaml")
     assert isinstance(written, EvaluationConfig)
     assert written.model.path.endswith("checkpoints/step-000004/model")
-    assert (written.samples, written.top_p, written.max_response_tokens) == (2, 0.7, 8)
+    assert (written.samples, written.temperature, written.top_p, written.max_response_tokens) == (2, 0.6, 0.95, 8)
     assert (written.benchmarks[0].name, written.benchmarks[0].data.template) == ("held_out", "Q: {problem}")
     earlier = evaluations.checkpoint(look(trained), 2)
     assert earlier.values["model"]["path"].endswith("step-000002/model")
