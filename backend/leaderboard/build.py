@@ -44,18 +44,27 @@ Pool = Sequence[Entry]
 
 
 def leaderboard(connection: Connection, experiment: str | None = None) -> list[Board]:
-    """The boards of one experiment, or of all finished trainings; the one with the newest training first."""
+    """The boards of one experiment, or of all finished trainings; first those that compare methods, of these that with the newest training."""
     entries = _entries(connection, experiment)
     series = reads.series(connection, list({entry.run.id for entry in entries}), [ACCEPTANCE, STEP_SECONDS])
     by_protocol: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         by_protocol[key_of(entry.protocol)].append(entry)
-    ordered = sorted(by_protocol.values(), key=lambda group: max(entry.run.id for entry in group), reverse=True)
+    ordered = sorted(by_protocol.values(), key=_weight, reverse=True)
     boards = [_board(connection, group, series) for group in ordered]
     return [
         board if near is None else replace(board, nearest=boards[near[0]].key, differs=near[1])
         for board, near in zip(boards, nearest([board.protocol for board in boards]), strict=True)
     ]
+
+
+def _weight(entries: Sequence[Entry]) -> tuple[bool, int, int]:
+    """What puts a board before others: several methods of enough seeds, then a newer training, then a newer evaluation.
+
+    A job is newer than what it evaluates: of boards of the same trainings, those of jobs come first.
+    """
+    able = [pool for pool in _pools(entries).values() if len(pool) >= SEEDS_FOR_METHODS]
+    return len(able) > 1, max(entry.run.id for entry in entries), max(entry.evaluator.id for entry in entries)
 
 
 def _entries(connection: Connection, experiment: str | None) -> list[Entry]:

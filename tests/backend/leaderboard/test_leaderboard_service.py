@@ -89,6 +89,32 @@ def test_only_the_experiment_that_was_asked_for_is_shown(finished: Make) -> None
     assert boards("another") == []
 
 
+# --- order -------------------------------------------------------------------------------------------------
+
+
+def test_a_board_that_compares_methods_comes_before_newer_ones_of_few_seeds(finished: Make) -> None:
+    for seed in range(3):
+        finished("detach", HALF, seed=seed)
+        finished("ce", MOST, seed=seed)
+    finished("detach", HALF, steps=6)
+    for seed in range(3):
+        finished("detach", HALF, seed=seed, steps=7)  # one method: enough seeds, and nothing to compare
+    finished("ce", HALF, seed=0, steps=7)
+    assert [board.steps for board in boards()] == [5, 7, 6]
+
+
+def test_of_boards_of_the_same_runs_that_of_jobs_comes_first_and_else_that_of_the_newest_run(
+    finished: Make, evaluated: Make
+) -> None:
+    detach, ce = finished("detach", HALF), finished("ce", HALF)
+    evaluated(detach, MOST)
+    evaluated(ce, MOST)
+    by_training, by_job = "by the training itself", "by a job of its own"
+    assert [board.evaluated for board in boards()] == [by_job, by_training]
+    finished("policy", HALF)
+    assert [board.evaluated for board in boards()] == [by_training, by_job]
+
+
 # --- jobs that evaluate ------------------------------------------------------------------------------------
 
 
