@@ -145,9 +145,7 @@ def _conclude(rows: list[RunRow]) -> int:
     console.print()
     with store.reading() as connection:
         boards = leaderboard(connection, rows[0].experiment)
-    for board in boards:
-        console.print(*show.board_tables(board))
-        console.print(show.board_words(board), style="yellow")
+    show.print_boards(console, boards)
     unfinished = [row for row in rows if row.status != Status.FINISHED]
     for row in unfinished:
         typer.secho(f"run {row.id} ({row.name}) {row.status}: {row.reason}", fg="red", err=True)

@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from backend.contamination import Report
-from backend.leaderboard import Board, Row, boards_to_json
-from backend.leaderboard.words import p_value, rank, verdict
+from backend.leaderboard import Board, Row, boards_to_json, numbers, titles
+from backend.leaderboard.words import apart, p_value, rank, verdict
 from backend.outcome import torn_in_words
 from backend.results import Results
 from db.queue import Device
@@ -207,10 +207,20 @@ def attempts_in_words(run: RunDetail) -> dict[str, str]:
     return lines
 
 
-def board_tables(board: Board) -> list[Table]:
-    """One board of the leaderboard; where it has several benchmarks, with a second table of each of them."""
+def print_boards(console: Console, boards: Sequence[Board]) -> None:
+    """The leaderboard: each board with what it may claim and cannot, and in what it differs from the nearest one before it."""
+    called, places = titles(boards), numbers(boards)
+    for board in boards:
+        console.print(*_board_tables(board, called[board.key]))
+        said = [*verdict(board), *filter(None, [board.caveat, apart(board, places)])]
+        console.print("\n".join(said), style="yellow", markup=False)
+        console.print()
+
+
+def _board_tables(board: Board, title: str) -> list[Table]:
+    """One board; where it has several benchmarks, with a second table of each of them."""
     title = (
-        f"{board.title}: evaluated {board.evaluated}, temperature {board.temperature:g}, top-p {board.top_p:g}, up to {board.max_tokens} tokens · "
+        f"{title}: evaluated {board.evaluated}, temperature {board.temperature:g}, top-p {board.top_p:g}, up to {board.max_tokens} tokens · "
         f"{board.steps} steps of {board.prompts_per_step} x {board.samples_per_prompt} · {', '.join(board.experiments)}"
     )
     measures = ("n", "seeds", f"avg@{board.samples}", "95 % interval", "to detach", "95 % interval", "p", "rank")
@@ -249,15 +259,6 @@ def _board_row(row: Row) -> list[str]:
         number(row.step_seconds, digits=2),
         number(row.acceptance),
     ]
-
-
-def board_words(board: Board) -> str:
-    """What a board may claim, what it cannot, and in what it differs from the nearest one above it."""
-    said = [*verdict(board), *filter(None, [board.caveat])]
-    if board.differs:
-        fields = "; ".join(f"{one.field}: {one.here} (there {one.there})" for one in board.differs)
-        said.append(f"Not mixed with the board {board.nearest} above, because of {fields}.")
-    return "\n".join(said)
 
 
 def run_json(run: RunRow) -> dict[str, Any]:

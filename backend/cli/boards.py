@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from backend.cli.common import Experiment, Json, print_json, reading
-
-if TYPE_CHECKING:
-    from backend.leaderboard import Board
 
 
 class Format(StrEnum):
@@ -66,19 +62,8 @@ def leaderboard(
     elif format is not None:
         write = export.to_csv if format == Format.CSV else export.to_markdown
         sys.stdout.write(write(boards))
-    else:
-        _print_boards(boards)
-
-
-def _print_boards(boards: Sequence[Board]) -> None:
-    from backend import show as output
-
-    if boards:
-        console = output.console()
-        for board in boards:
-            console.print(*output.board_tables(board))
-            console.print(output.board_words(board), style="yellow", markup=False)
-            console.print()
+    elif boards:
+        output.print_boards(output.console(), boards)
     else:
         typer.echo("there is no finished run with an evaluation after its last step yet")
 

@@ -15,7 +15,17 @@ to `detach` trained in the same way, paired by problem (`trainer.evaluation.stat
 | `paper` | what the paper reports, to be shown apart |
 """
 
-from backend.leaderboard.board import Board, Difference, FieldDifference, Row, RowRun, boards_from_json, boards_to_json
+from backend.leaderboard.board import (
+    Board,
+    Difference,
+    FieldDifference,
+    Row,
+    RowRun,
+    boards_from_json,
+    boards_to_json,
+    numbers,
+    titles,
+)
 from backend.leaderboard.build import leaderboard
 
 __all__ = [
@@ -27,4 +37,6 @@ __all__ = [
     "boards_from_json",
     "boards_to_json",
     "leaderboard",
+    "numbers",
+    "titles",
 ]

@@ -155,6 +155,20 @@ class Board:
         return next((row for row in self.rows if row.key == key), None)
 
 
+def numbers(boards: Sequence[Board]) -> dict[str, int]:
+    """By key of a board its place, from 1, by which others refer to it."""
+    return {board.key: number for number, board in enumerate(boards, start=1)}
+
+
+def titles(boards: Sequence[Board]) -> dict[str, str]:
+    """By key of a board its title, with its number where there are several."""
+    several = len(boards) > 1
+    return {
+        board.key: f"Board {number} · {board.title}" if several else board.title
+        for number, board in enumerate(boards, start=1)
+    }
+
+
 _BOARDS = TypeAdapter(tuple[Board, ...])
 
 

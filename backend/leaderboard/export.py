@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from backend.leaderboard.board import Board, Row
-from backend.leaderboard.words import p_value, points, rank, verdict
+from backend.leaderboard.board import Board, Row, numbers, titles
+from backend.leaderboard.words import apart, p_value, points, rank, verdict
 from trainer.evaluation.statistics import Estimate
 
 MEAN = "mean"
@@ -48,7 +48,8 @@ def to_csv(boards: Sequence[Board]) -> str:
 
 def to_markdown(boards: Sequence[Board]) -> str:
     """A table per board, with what it may claim above it."""
-    return "\n".join(line for board in boards for line in [*_section(board), ""])
+    called, places = titles(boards), numbers(boards)
+    return "\n".join(line for board in boards for line in [*_section(board, called[board.key], places), ""])
 
 
 def _lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
@@ -142,9 +143,9 @@ def cells(board: Board, row: Row) -> list[str]:
     ]
 
 
-def _section(board: Board) -> Iterator[str]:
-    yield f"### {board.title}"
-    for sentence in [facts(board), *verdict(board), *filter(None, [board.caveat])]:
+def _section(board: Board, title: str, places: Mapping[str, int]) -> Iterator[str]:
+    yield f"### {title}"
+    for sentence in [facts(board), *verdict(board), *filter(None, [board.caveat, apart(board, places)])]:
         yield ""
         yield sentence
     yield ""

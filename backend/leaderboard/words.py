@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from backend.leaderboard.board import Board, Difference, Row
 
@@ -24,6 +24,14 @@ def verdict(board: Board) -> list[str]:
             said.append(f"{start}: {'; '.join(names)}.")
     said += _powerless([difference for _, difference in able])
     return said
+
+
+def apart(board: Board, numbers: Mapping[str, int]) -> str:
+    """Why it is not mixed with the nearest board before it, which is called by its number; empty for the first."""
+    if board.nearest is None:
+        return ""
+    fields = "; ".join(f"{one.field}: {one.here} (there {one.there})" for one in board.differs)
+    return f"Not mixed with board {numbers[board.nearest]}, because of {fields}."
 
 
 def rank(row: Row) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 import streamlit as st
 
 from backend import report, words
-from backend.leaderboard import Board, Row, boards_to_json, export, figures, paper, snapshots
+from backend.leaderboard import Board, Row, boards_to_json, export, figures, numbers, paper, snapshots, titles
 from backend.leaderboard.words import verdict
 from backend.store import reading, writing
 from dashboard import board_markup, markup, navigation, store
@@ -78,22 +78,24 @@ def _follow(experiment: str | None) -> None:
 
 
 def _draw_all(boards: Sequence[Board], experiment: str | None, *, live: bool) -> None:
-    titles = {board.key: f"{number} · {board.title}" for number, board in enumerate(boards, start=1)}
-    for number, board in enumerate(boards):
-        _draw(board, number, titles, experiment, live=live)
+    called, places = titles(boards), numbers(boards)
+    for board in boards:
+        _draw(board, called[board.key], places, experiment, live=live)
 
 
-def _draw(board: Board, number: int, titles: dict[str, str], experiment: str | None, *, live: bool) -> None:
-    st.subheader(titles[board.key] if len(titles) > 1 else board.title, anchor=False)
+def _draw(board: Board, title: str, places: Mapping[str, int], experiment: str | None, *, live: bool) -> None:
+    number = places[board.key]
+    st.subheader(words.literal(title), anchor=False)
     for sentence in verdict(board):
         start, _, rest = sentence.partition(": ")
         st.markdown(f"**{words.literal(start)}:** {words.literal(rest)}")
     if board.caveat:
         st.warning(board.caveat, icon=":material/balance:")
     st.caption(words.literal(board_markup.facts(board)))
-    if board.nearest in titles:
-        with st.expander(f"Why it is not mixed with board {words.literal(titles[board.nearest])}"):
-            st.html(board_markup.differences_table(board.differs, "Here", f"There, board {titles[board.nearest]}"))
+    if board.nearest is not None:
+        near = f"board {places[board.nearest]}"
+        with st.expander(f"Why it is not mixed with {near}"):
+            st.html(board_markup.differences_table(board.differs, "Here", f"There, {near}"))
     st.html(board_markup.table(board, lambda row, name: _changes(board, row, name, experiment) if live else None))
     left, right = st.columns(2, gap="small")
     with left.container(border=True, height="stretch"):

@@ -11,6 +11,7 @@ from pages import charts, html, in_store, texts
 
 from backend import store
 from backend.leaderboard import leaderboard, snapshots
+from db import reads
 
 FEW = {"steps": 12, "changes": {"evaluation.every": 4}}
 
@@ -78,6 +79,16 @@ def test_what_changed_is_that_of_the_experiment_whose_board_it_was_opened_from(e
         [shown[experiment]] = tables(open_page("changes", **asked), "Problems by how much they changed")
     assert " of 8<" in shown[None]  # two seeds of four samples
     assert " of 4<" in shown["other"]
+
+
+def test_several_boards_are_numbered_and_refer_to_each_other_by_number(empty_store, open_page):
+    add(empty_store, ("detach", 0))
+    with store.writing() as connection:
+        run = in_store(reads.list_runs)[0]
+        synthetic.add_evaluation(connection, run.id, {"doubles": [0.5] * 3}, now=time.time())
+    app = open_page("leaderboard")
+    assert [title.value for title in app.subheader][:2] == ["Board 1 · doubles · avg@4", "Board 2 · addition · avg@4"]
+    assert "Why it is not mixed with board 1" in [expander.label for expander in app.expander]
 
 
 def test_a_board_that_is_gone_is_said_to_be_in_words(full_store, open_page):

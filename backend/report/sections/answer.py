@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 from backend import palette, words
-from backend.leaderboard import Board, Row, export, figures
+from backend.leaderboard import Board, Row, export, figures, numbers
 from backend.leaderboard.words import verdict
 from backend.report.document import Block, Cell, Figure, Marked, Section, Table, Text
 from backend.report.gathered import Gathered
@@ -59,12 +59,13 @@ def section(found: Gathered) -> Section:
                 "numbers of different tables are not compared."
             )
         )
-    for number, board in enumerate(found.boards, start=1):
-        blocks += _board(board, f"{number}. {board.title}" if several else board.title)
+    places = numbers(found.boards)
+    for board in found.boards:
+        blocks += _board(board, f"{places[board.key]}. {board.title}" if several else board.title, places)
     return Section("Answer", blocks)
 
 
-def _board(board: Board, title: str) -> Iterator[Block]:
+def _board(board: Board, title: str, places: Mapping[str, int]) -> Iterator[Block]:
     for sentence in verdict(board):
         yield Text(sentence, strong=True)
     if board.caveat:
@@ -80,9 +81,9 @@ def _board(board: Board, title: str) -> Iterator[Block]:
     differences = figures.difference_chart(board)
     if differences is not None:
         yield Figure(differences, "Difference of each method to detach with its 95 % interval", "")
-    if board.differs:
+    if board.nearest is not None:
         yield Table(
-            f"In what this table's protocol differs from that of {board.nearest}",
+            f"In what this table's protocol differs from that of table {places[board.nearest]}",
             ("setting", "here", "there"),
             [(one.field, one.here, one.there) for one in board.differs],
             words=3,

@@ -234,7 +234,7 @@ def test_a_board_is_shown_and_written_as_json(finished: Make) -> None:
     [board] = boards()
     console = show.console()
     with console.capture() as capture:
-        console.print(*show.board_tables(board))
+        show.print_boards(console, [board])
     assert "avg@2" in capture.get()
     assert "+37.5" in capture.get()
     assert show.boards_json([board])[0]["rows"][0]["mean"]["value"] == 0.875

@@ -119,6 +119,18 @@ def test_markdown_is_one_table_per_board(filled: None, mtprl: Any) -> None:
     assert "87.5" in lines[2]
 
 
+def test_boards_are_numbered_and_refer_to_each_other_by_number(finished: Make, mtprl: Any) -> None:
+    finished("detach", HALF)
+    assert mtprl("leaderboard")[1].startswith("sums · avg@2: ")
+    finished("detach", HALF, steps=6)
+    why = "Not mixed with board 1, because of steps: 5 (there 6)."
+    printed, markdown = mtprl("leaderboard")[1], mtprl("leaderboard", "--format", "markdown")[1]
+    for text in (printed, markdown):
+        assert text.index("Board 1 · sums · avg@2") < text.index("Board 2 · sums · avg@2") < len(text)
+        assert text.count(why) == 1
+    assert printed.index("Board 2") < printed.index(why)
+
+
 def test_the_verdict_names_what_is_better_and_what_few_seeds_cannot_show(filled: None) -> None:
     [board] = boards()
     said = words.verdict(board)
