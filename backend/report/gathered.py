@@ -12,7 +12,7 @@ from backend import audits as auditing
 from backend.audits import ANCHOR, Audits
 from backend.leaderboard import Board, leaderboard
 from backend.report.curves import Means
-from backend.report.methods import Method, methods_of
+from backend.report.methods import Method, has_begun, methods_of
 from backend.report.origins import Attempt, Build, build_of, first_attempt
 from db import reads
 from db.reads import AlarmRow, EvaluationRow, Point, RunDetail, Series
@@ -45,7 +45,8 @@ class Gathered:
 
     experiment: str
     at: float
-    methods: Sequence[Method]
+    groups: Sequence[Method]
+    """All trainings by method, also those of which none has begun."""
     jobs: Sequence[RunDetail]
     """Evaluations that are runs of their own."""
     boards: Sequence[Board]
@@ -72,9 +73,14 @@ class Gathered:
     """Runs of the experiment beyond `MOST_RUNS`."""
 
     @property
+    def methods(self) -> list[Method]:
+        """Those of which a run has begun."""
+        return [group for group in self.groups if any(map(has_begun, group.runs))]
+
+    @property
     def runs(self) -> list[RunDetail]:
         """All trainings, method by method."""
-        return [run for method in self.methods for run in method.runs]
+        return [run for group in self.groups for run in group.runs]
 
     @property
     def averaged(self) -> set[int]:
@@ -122,7 +128,7 @@ def gather(connection: Connection, experiment: str, now: float, tell: Tell) -> G
     return Gathered(
         experiment=experiment,
         at=now,
-        methods=methods_of(trainings),
+        groups=methods_of(trainings),
         jobs=sorted((run for run in details if run.kind == Kind.EVALUATION), key=lambda run: run.id),
         boards=boards,
         evaluations=reads.evaluations(connection, [row.id for row in rows], last_only=True),

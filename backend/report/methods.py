@@ -29,7 +29,7 @@ class Method:
     runs: tuple[RunDetail, ...]
     """All of them, by seed."""
     averaged: tuple[RunDetail, ...]
-    """Of each seed the newest training that did not fail and was not stopped."""
+    """Of each seed the newest training that has begun, did not fail and was not stopped."""
 
     @property
     def colour(self) -> str:
@@ -40,6 +40,11 @@ class Method:
     def finished(self) -> list[int]:
         """Ids of those that are averaged and have made all their steps."""
         return [run.id for run in self.averaged if run.status == Status.FINISHED]
+
+
+def has_begun(run: RunDetail) -> bool:
+    """Whether it has made a step, or has finished; a run that never did says nothing of a method."""
+    return run.step > 0 or run.status == Status.FINISHED
 
 
 def methods_of(runs: Sequence[RunDetail]) -> list[Method]:
@@ -53,7 +58,7 @@ def methods_of(runs: Sequence[RunDetail]) -> list[Method]:
     found = []
     for group, name, dash in zip(groups.values(), names, dashes, strict=True):
         by_seed = sorted(group, key=lambda run: (run.seed, run.id))
-        newest = {run.seed: run for run in by_seed if run.status not in _NOT_AVERAGED}
+        newest = {run.seed: run for run in by_seed if run.status not in _NOT_AVERAGED and has_begun(run)}
         found.append(Method(name, group[0].regime, dash, tuple(by_seed), tuple(newest.values())))
     return found
 

@@ -20,9 +20,14 @@ _END = "END-OF-CONFIGURATION"
 _LONGEST_EXPERIMENT = 120
 
 
+def experiment_again(experiment: str) -> str:
+    """The experiment that repeated runs and evaluations go to, so that they are not pooled with the first ones."""
+    return f"{experiment[: _LONGEST_EXPERIMENT - len('-again')]}-again"
+
+
 def training_commands(runs: Sequence[RunDetail], experiment: str) -> Iterator[str]:
     """A command for all runs that differ in their seed alone; those whose configuration this version refuses are left out."""
-    name = f"{experiment[: _LONGEST_EXPERIMENT - len('-again')]}-again"
+    name = experiment_again(experiment)
     for number, group in enumerate(_alike(runs), start=1):
         seeds = ",".join(map(str, sorted({run.seed for run in group})))
         options = shlex.join(["--seeds", seeds, "--experiment", name])
@@ -35,8 +40,46 @@ def refused(runs: Sequence[RunDetail]) -> list[int]:
     return [run.id for run in runs if _parsed(run) is None]
 
 
-def evaluation_command(job: RunDetail, of: RunDetail | None) -> str | None:
-    """The command that evaluates the same again; `of` is the training that it is about. None where this version refuses its settings."""
+def repeated_by(runs: Sequence[RunDetail]) -> dict[int, RunDetail]:
+    """By run, the one whose repetition repeats it, too: the newest with the same configuration, names aside. Refused ones are left out."""
+    newest: dict[str, RunDetail] = {}
+    keys: dict[int, str] = {}
+    for run in sorted(runs, key=lambda run: run.id):
+        config = _parsed(run)
+        if config is not None:
+            keys[run.id] = repr(config.model_copy(update={"name": ""}).model_dump(mode="json"))
+            newest[keys[run.id]] = run
+    return {run_id: newest[key] for run_id, key in keys.items()}
+
+
+def new_run(run_id: int) -> str:
+    """What stands in a command for the number of the run that repeats this one: nothing that could be taken for another run."""
+    return f"NEW-RUN-OF-{run_id}"
+
+
+def is_queued_by_training(job: RunDetail, of: RunDetail) -> bool:
+    """Whether the training asks for this very evaluation in its own configuration (evaluation.afterwards)."""
+    config = _parsed(of)
+    afterwards = config.evaluation.afterwards if config else None
+    if config is None or afterwards is None or job.evaluates_step != of.total_steps:
+        return False
+    asked = {
+        "suite": ",".join(part.strip() for part in afterwards.suite.split(",")),
+        "samples": afterwards.samples,
+        "temperature": config.evaluation.temperature,
+        "top_p": config.evaluation.top_p,
+        "max_response_tokens": afterwards.max_response_tokens or job.config.get("max_response_tokens"),
+    }
+    return all(job.config.get(name) == value for name, value in asked.items())
+
+
+def evaluation_command(job: RunDetail, of: RunDetail | None, target: str = "") -> str | None:
+    """The command that evaluates the same again. None where this version refuses its settings.
+
+    Args:
+        of: the training that it is about; None: a model that no run of the report made.
+        target: the run to evaluate; left out, the same run or model.
+    """
     try:
         config = parse_job(job.config)
     except ConfigError:
@@ -50,9 +93,9 @@ def evaluation_command(job: RunDetail, of: RunDetail | None) -> str | None:
         "--temperature": f"{config.temperature:g}",
         "--top-p": f"{config.top_p:g}",
         "--max-tokens": config.max_response_tokens,
-        "--experiment": job.experiment,
+        "--experiment": experiment_again(job.experiment),
     }
-    target = config.model.path if of is None else str(of.id)
+    target = target or (config.model.path if of is None else str(of.id))
     parts = ["mtprl", "evaluate", target, *(str(part) for option in options.items() for part in option)]
     chats = {one.data.chat for one in config.benchmarks}
     if len(chats) == 1 and (of is None or chats != {_chat(of)}):
@@ -67,7 +110,8 @@ def evaluation_command(job: RunDetail, of: RunDetail | None) -> str | None:
 def _alike(runs: Sequence[RunDetail]) -> list[list[RunDetail]]:
     """Runs that one command can make: alike but for their seeds, and for names that say no more than the seed."""
     groups: dict[str, dict[int, RunDetail]] = defaultdict(dict)
-    for run in sorted(runs, key=lambda run: run.id):
+    once = {run.id: run for run in repeated_by(runs).values()}
+    for run in sorted(once.values(), key=lambda run: run.id):
         config = _parsed(run)
         if config is not None:
             own = {key: value for key, value in config.model_dump(mode="json").items() if key not in _ASIDE}

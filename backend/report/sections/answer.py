@@ -17,16 +17,19 @@ from trainer.evaluation.statistics import SEEDS_FOR_METHODS
 
 def lead(found: Gathered) -> list[str]:
     """What was compared, in sentences."""
-    if not found.methods:
+    if not found.runs:
         jobs = words.plural(len(found.jobs), "evaluation")
         return [
             f"No run of this experiment trains{f'; it holds {jobs}' if found.jobs else ' and none was queued yet'}."
         ]
+    if not found.methods:
+        return ["No run of this experiment has made a step yet, so there is no method to compare.", *_unfinished(found)]
     names = [method.name for method in found.methods]
-    configs = [settings_of(run) for run in found.runs]
+    runs = [run for method in found.methods for run in method.runs]
+    configs = [settings_of(run) for run in runs]
     models = _said(PurePath(config.get("model", {}).get("path", "not said")).name for config in configs)
     data = _said(_data(config.get("data", {})) for config in configs)
-    steps = _said(words.plural(run.total_steps, "step") for run in found.runs)
+    steps = _said(words.plural(run.total_steps, "step") for run in runs)
     counts = {len(method.averaged) for method in found.methods}
     seeds = words.plural(counts.pop(), "seed") if len(counts) == 1 else f"{min(counts)} to {max(counts)} seeds"
     many = len(names) > 1
@@ -46,7 +49,7 @@ def section(found: Gathered) -> Section:
             Text(
                 "There is no ranking: no finished training of this experiment has an evaluation after its last step. "
                 "The curves below show how far the runs are."
-                if found.methods
+                if found.runs
                 else "There is nothing to compare.",
                 strong=True,
             )

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 
 from backend import words
 from backend.leaderboard.words import verdict
 from backend.report.document import Block, Bullets, Code, Section, Text
 from backend.report.gathered import MOST_RUNS, Gathered
-from backend.report.repeat import evaluation_command, refused, training_commands
+from backend.report.methods import has_begun
+from backend.report.repeat import (
+    evaluation_command,
+    experiment_again,
+    is_queued_by_training,
+    new_run,
+    refused,
+    repeated_by,
+    training_commands,
+)
+from db.reads import RunDetail
 from db.statuses import ENDED, Status
 from trainer.evaluation.statistics import SEEDS_FOR_METHODS
 
@@ -23,17 +34,19 @@ def limits(found: Gathered) -> Section:
 
 def repeat(found: Gathered) -> Section:
     """The commands, to copy."""
-    if not found.runs and not found.jobs:
-        return Section("Repeat it", [Text("There is nothing to repeat.")])
+    runs = [run for run in found.runs if has_begun(run)]
+    jobs = [job for job in found.jobs if job.status == Status.FINISHED]
+    if not runs and not jobs:
+        return Section("Repeat it", [Text("There is nothing to repeat: nothing has been trained or evaluated yet.")])
     blocks: list[Block] = []
-    commands = list(training_commands(found.runs, found.experiment))
+    commands = list(training_commands(runs, found.experiment))
     if commands:
         about = (
             "These commands queue the same configurations again, under another experiment so that the two are not pooled. Paths are those of "
-            "the machine that the runs were queued on."
+            "the machine that the runs were queued on. Runs that never started a step are left out."
         )
         blocks += [Text(about), Code("Training", "\n\n".join(commands), "bash")]
-    old = refused(found.runs)
+    old = refused(runs)
     if old:
         blocks.append(
             Text(
@@ -41,19 +54,41 @@ def repeat(found: Gathered) -> Section:
                 strong=True,
             )
         )
-    trainings = {run.id: run for run in found.runs}
-    said = [evaluation_command(job, trainings.get(job.evaluates or 0)) for job in found.jobs]
-    lines = [line for line in said if line]
-    if lines:
-        about = "These commands evaluate the checkpoints of this report's runs again. For repeated trainings, give the numbers of the new runs."
-        blocks += [Text(about), Code("Evaluation", "\n".join(lines), "bash")]
-    if len(lines) < len(said):
-        blocks.append(Text("Evaluations whose configurations this version refuses are left out.", strong=True))
-    if any((run.config.get("evaluation") or {}).get("afterwards") for run in found.runs):
+    blocks += _evaluations(found.experiment, runs, jobs)
+    if any((run.config.get("evaluation") or {}).get("afterwards") for run in runs):
         blocks.append(
-            Text("Trainings with evaluation.afterwards queue that evaluation by themselves when they have finished.")
+            Text(
+                "Trainings with evaluation.afterwards queue that evaluation by themselves when they have finished; no command stands here for it."
+            )
         )
     return Section("Repeat it", blocks)
+
+
+def _evaluations(experiment: str, runs: Sequence[RunDetail], jobs: Sequence[RunDetail]) -> Iterator[Block]:
+    """The commands for the evaluations, of the runs that repeat the trainings."""
+    trainings, repeated = {run.id: run for run in runs}, repeated_by(runs)
+    said: list[str | None] = []
+    for job in jobs:
+        of = trainings.get(job.evaluates or 0)
+        if of is None or not is_queued_by_training(job, of):
+            again = repeated.get(of.id) if of else None
+            said.append(evaluation_command(job, of, new_run(again.id) if again else ""))
+    lines = list(dict.fromkeys(line for line in said if line))
+    if lines:
+        about = "These commands evaluate in the same way again."
+        example = next(
+            (new_run(run.id) for run in repeated.values() if any(new_run(run.id) in line for line in lines)), ""
+        )
+        if example:
+            listed = shlex.join(["mtprl", "runs", "--experiment", experiment_again(experiment)])
+            number = example.removeprefix(new_run(0)[:-1])
+            note = f"The numbers to give are those of the new runs: in the place of {example} that of the run that repeats run {number}."
+            about += f" {note} `{listed}` lists them; they can be evaluated when they have finished."
+            lines.insert(0, f"# {note} They are listed by: {listed}")
+        yield Text(about)
+        yield Code("Evaluation", "\n".join(lines), "bash")
+    if None in said:
+        yield Text("Evaluations whose configurations this version refuses are left out.", strong=True)
 
 
 def _limits(found: Gathered) -> Iterator[str]:
@@ -80,7 +115,7 @@ def _limits(found: Gathered) -> Iterator[str]:
     twice = [
         run.id
         for run in found.runs
-        if run.id not in found.averaged and run.status not in (Status.FAILED, Status.STOPPED)
+        if has_begun(run) and run.id not in found.averaged and run.status not in (Status.FAILED, Status.STOPPED)
     ]
     if twice:
         yield f"Trained again with the same seed: {_runs(twice)}. Of each seed only the newest training is averaged."

@@ -45,13 +45,13 @@ def runs(found: Gathered) -> Section:
                 "attempts",
                 "resumed from step",
             ),
-            [_went(found, method, run) for method in found.methods for run in method.runs],
+            [_went(found, method, run) for method in found.groups for run in method.runs],
             words=4,
         ),
         Table(
             "Runs: where, and their last values",
             ("method", "host", "device", "run", "seed", *names),
-            [_ended(found, method, run, [*evaluated, *_FINALS]) for method in found.methods for run in method.runs],
+            [_ended(found, method, run, [*evaluated, *_FINALS]) for method in found.groups for run in method.runs],
             words=3,
         ),
         Text(

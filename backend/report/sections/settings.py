@@ -24,13 +24,13 @@ def configurations(found: Gathered) -> Section:
     shared = _shared([{**values, "seed": None, "name": None} for values in settings.values()])
     del shared["seed"], shared["name"]
     blocks: list[Block] = [Code("Shared by all runs", yaml_text.write(shared), "yaml", folded=len(found.runs) > 1)]
-    rows = list(_differing(found.methods, settings))
+    rows = list(_differing(found.groups, settings))
     if rows:
-        head = ("setting", *(method.name for method in found.methods))
+        head = ("setting", *(method.name for method in found.groups))
         blocks.insert(0, Table("What differs, the seeds aside", head, rows, words=len(head)))
     elif len(found.runs) > 1:
         blocks.insert(0, Text("The runs differ in nothing but their seeds."))
-    for method in found.methods:
+    for method in found.groups:
         run = method.runs[0]
         others = (
             f"; runs {words.listed_briefly(sorted(other.id for other in method.runs))}" if len(method.runs) > 1 else ""

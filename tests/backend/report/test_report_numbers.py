@@ -16,6 +16,9 @@ from backend.report.curves import curve, mean_over_seeds, over_runs
 from backend.report.document import Figure, Section, Table, plain
 from backend.report.gathered import gather
 from backend.report.methods import methods_of
+from backend.report.sections.answer import lead
+from backend.report.sections.closing import limits
+from backend.report.sections.runs import runs as listing
 from db import reads
 from db.reads import StretchMean
 from db.statuses import Status
@@ -133,6 +136,24 @@ def test_of_a_seed_the_newest_run_that_neither_failed_nor_was_stopped_is_average
     [method] = methods_of([replace(run, id=number, status=status) for number, status in statuses.items()])
     assert [one.id for one in method.runs] == [1, 2, 3, 4]
     assert [one.id for one in method.averaged] == [2]
+
+
+def test_runs_that_never_started_are_listed_and_are_no_method_and_no_seed(connection: Connection, filled):
+    found = gather(connection, "demo", 0.0, lambda what: None)
+    never = {"status": Status.FAILED, "step": 0}
+    off = filled.runs["demo"]["off"]
+    runs = [replace(run, **never) if run.id == off else run for run in found.runs]
+    waiting = replace(runs[0], id=99, seed=9, status=Status.QUEUED, step=0)
+    less = replace(found, groups=methods_of([*runs, waiting]))
+    assert lead(less)[0] == "3 methods are compared, with 3 seeds of each: detach; occ; policy."
+    assert not [
+        item for block in limits(less).blocks for item in getattr(block, "items", ()) if item.startswith("off:")
+    ]
+    assert not [item for block in limits(less).blocks for item in getattr(block, "items", ()) if "same seed" in item]
+    listed = tables(listing(less))[0]
+    assert {str(off), "99"} <= {plain(cells[listed.head.index("run")]) for cells in listed.rows}
+    none = replace(found, groups=methods_of([waiting]))
+    assert lead(none)[0] == "No run of this experiment has made a step yet, so there is no method to compare."
 
 
 def test_a_run_that_goes_on_is_averaged_as_far_as_it_is_and_said(made: Made, connection: Connection, filled):

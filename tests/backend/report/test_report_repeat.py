@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ import synthetic
 
 from backend import cli, store
 from backend.report import Report
-from backend.report.document import Code
+from backend.report.document import Code, Text
+from backend.report.gathered import gather
 from backend.report.methods import methods_of
 from backend.report.origins import content, first_attempt
-from backend.report.repeat import evaluation_command, training_commands
+from backend.report.repeat import evaluation_command, is_queued_by_training, repeated_by, training_commands
+from backend.report.sections.closing import repeat
 from db import reads
 from db.reads import RunDetail
+from db.statuses import Kind
 from trainer.config import EvaluationConfig, parse
 
 Made = Callable[[str], Report]
@@ -118,7 +122,7 @@ def test_an_evaluation_is_repeated_with_its_settings(filled, mtprl: Mtprl, tmp_p
     assert command is not None
     code, _, errors = mtprl(*shlex.split(command)[1:])
     assert code == 0, errors
-    again, first = runs_of("asked")
+    [first], [again] = runs_of("asked"), runs_of("asked-again")
     assert again.config == first.config
     assert EvaluationConfig.model_validate(again.config).seed == 7
 
@@ -195,6 +199,74 @@ def test_what_cannot_be_written_is_refused_in_words(mtprl: Mtprl, tmp_path, monk
     assert code == 1
     assert said in errors
     assert not list(tmp_path.glob("*.html"))
+
+
+def commands_of(report: Report, title: str) -> str:
+    """The block of commands of that title; empty where there is none."""
+    blocks = [block for part in report.sections if part.title == "Repeat it" for block in part.blocks]
+    return next((block.text for block in blocks if isinstance(block, Code) and block.title == title), "")
+
+
+def a_job(of: RunDetail, **more: Any) -> RunDetail:
+    values = {
+        "kind": "evaluation",
+        "model": {"path": "m"},
+        "suite": "demo",
+        "benchmarks": of.config["evaluation"]["benchmarks"],
+        "samples": 4,
+        "temperature": of.config["evaluation"]["temperature"],
+        "top_p": of.config["evaluation"]["top_p"],
+        "max_response_tokens": 12,
+        **more.pop("config", {}),
+    }
+    fields = {"id": of.id + 100, "kind": Kind.EVALUATION, "status": synthetic.Status.FINISHED, "evaluates": of.id}
+    return RunDetail(**{**_fields(of), **fields, "evaluates_step": of.total_steps, "config": values, **more})
+
+
+def test_evaluations_are_repeated_of_the_new_runs_once_and_only_where_they_finished(connection, filled):
+    found = gather(connection, "single", 0.0, lambda what: None)
+    [of] = found.runs
+    stopped = a_job(of, id=of.id + 102, status=synthetic.Status.STOPPED, config={"samples": 9})
+    report = Report("r", sections=[repeat(replace(found, jobs=[a_job(of), a_job(of, id=of.id + 101), stopped]))])
+    comment, *lines = commands_of(report, "Evaluation").splitlines()
+    assert comment.startswith("# The numbers to give are those of the new runs")
+    assert comment.endswith("mtprl runs --experiment single-again")
+    [line] = lines
+    assert line.startswith(f"mtprl evaluate NEW-RUN-OF-{of.id} --suite demo --samples 4 --step {of.total_steps} ")
+    assert "--experiment single-again" in line
+    said = [block.text for block in report.sections[0].blocks if isinstance(block, Text)]
+    assert any("`mtprl runs --experiment single-again`" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("config", "queued"),
+    [({}, True), ({"samples": 5}, False), ({"suite": "six"}, False), ({"temperature": 0.5}, False)],
+)
+def test_what_a_training_evaluates_by_itself_is_not_listed_once_more(connection, filled, config, queued):
+    found = gather(connection, "single", 0.0, lambda what: None)
+    [run] = found.runs
+    evaluation = {**run.config["evaluation"], "afterwards": {"suite": "demo", "samples": 4}}
+    of = replace(run, config={**run.config, "evaluation": evaluation})
+    job = a_job(of, config=config)
+    assert is_queued_by_training(job, of) == queued
+    assert not is_queued_by_training(a_job(of, evaluates_step=1), of)
+    report = Report("r", sections=[repeat(replace(found, groups=methods_of([of]), jobs=[job]))])
+    assert ("NEW-RUN-OF" in commands_of(report, "Evaluation")) != queued
+
+
+def test_runs_that_never_started_a_step_are_not_repeated(made: Made):
+    [part] = [part for part in made("queued").sections if part.title == "Repeat it"]
+    assert [block.text for block in part.blocks if isinstance(block, Text)] == [
+        "There is nothing to repeat: nothing has been trained or evaluated yet."
+    ]
+
+
+def test_a_configuration_that_was_trained_twice_is_queued_once(connection, filled):
+    [run] = runs_of("single")
+    twice = replace(run, id=run.id + 1, preset=None, config={**run.config, "name": "of its own"})
+    [command] = training_commands([run, twice], "single")
+    assert command.startswith(f"# run {twice.id}\n")
+    assert repeated_by([run, twice])[run.id] == twice
 
 
 def _fields(run: RunDetail) -> dict[str, Any]:
