@@ -44,6 +44,8 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     words: int = 1
+    notes: Sequence[str] = ()
+    """What must not be overlooked: stands below the title, above the numbers."""
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,9 @@ def _table(table: Table) -> str:
         f"<th scope='col'{_of_number(table, place)}>{escape(name)}</th>" for place, name in enumerate(table.head)
     )
     rows = "".join(f"<tr>{_row(table, row)}</tr>" for row in table.rows)
+    notes = "".join(f"<p class='strong'>{escape(note)}</p>" for note in table.notes)
     return (
-        f"<figure class='table'><figcaption>{escape(table.title)}</figcaption><div class='scroll' tabindex='0'><table>"
+        f"<figure class='table'><figcaption>{escape(table.title)}</figcaption>{notes}<div class='scroll' tabindex='0'><table>"
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></figure>"
     )
 

@@ -64,16 +64,13 @@ def section(found: Gathered) -> Section:
         )
     places = numbers(found.boards)
     for board in found.boards:
-        blocks += _board(board, f"{places[board.key]}. {board.title}" if several else board.title, places)
+        blocks += _board(board, f"Table {places[board.key]}. {board.title}" if several else board.title, places)
     return Section("Answer", blocks)
 
 
 def _board(board: Board, title: str, places: Mapping[str, int]) -> Iterator[Block]:
-    for sentence in verdict(board):
-        yield Text(sentence, strong=True)
-    if board.caveat:
-        yield Text(board.caveat, strong=True)
-    yield Table(title, export.head(board), [_cells(board, row) for row in board.rows], words=2)
+    notes = [*verdict(board), *filter(None, [board.caveat])]
+    yield Table(title, export.head(board), [_cells(board, row) for row in board.rows], words=2, notes=notes)
     yield Text(
         f"{export.facts(board)} Seeds of each row: {_seeds(board.rows)}. avg@{board.samples} is the share of right answers among "
         f"{words.plural(board.samples, 'sample')} per problem; differences are paired by problem and to detach trained in the same way; "

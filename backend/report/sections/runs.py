@@ -11,6 +11,7 @@ from backend.report.document import Block, Cell, Marked, Section, Table, Text
 from backend.report.gathered import MOST_AUDITS, Gathered
 from backend.report.methods import Method
 from db.reads import AlarmRow, RunDetail
+from db.reads.runs import COEFFICIENT, RECENT_STEPS
 from db.statuses import ACTIVE
 from trainer.evaluation.rank_correlation import FEWEST_PAIRS, RankCorrelation
 
@@ -19,8 +20,8 @@ _FINALS = {
     "reward/accuracy": "accuracy",
     "policy/entropy": "entropy",
     "mtp/acceptance_greedy": "acceptance",
-    "mtp/coefficient": "λ",
-    "time/step_seconds": "s / step",
+    COEFFICIENT: f"λ, mean of last {RECENT_STEPS} steps",
+    "time/step_seconds": "s / step, last",
 }
 
 
@@ -55,7 +56,8 @@ def runs(found: Gathered) -> Section:
             words=3,
         ),
         Text(
-            "Last values are those of each run's last step, or of its last evaluation; time is that on its devices over all attempts."
+            f"Last values are those of each run's last step, or of its last evaluation; λ is the mean over its last {RECENT_STEPS} steps, as "
+            "`mtprl runs` shows it; time is that on its devices over all attempts."
         ),
     ]
     again = [(run, attempt) for run in found.runs for attempt in run.attempts if len(run.attempts) > 1]
@@ -151,7 +153,14 @@ def _ended(found: Gathered, method: Method, run: RunDetail, metrics: Sequence[st
         " ".join(named) or "–",
         str(run.id),
         str(run.seed),
-        *(_last(name, latest[name].value) if name in latest else "–" for name in metrics),
+        *(
+            words.number(run.coefficient)
+            if name == COEFFICIENT
+            else _last(name, latest[name].value)
+            if name in latest
+            else "–"
+            for name in metrics
+        ),
     ]
 
 

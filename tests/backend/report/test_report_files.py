@@ -141,6 +141,19 @@ def test_what_is_not_there_is_said_in_words(made: Made, experiment, said):
     assert said in to_markdown(made(experiment)).replace("\\", "")
 
 
+def test_notes_stand_between_a_title_and_its_numbers_and_keep_their_code(made: Made):
+    lines = to_markdown(made("single")).splitlines()
+    [place] = [place for place, line in enumerate(lines) if line.startswith("**One seed ranks nothing")]
+    assert lines[place].endswith("such as `--seeds 0,1,2`.**")
+    assert "avg@" in lines[place - 2]
+    assert lines[place + 2].startswith("| regime |")
+    page = to_html(made("single"))
+    caption = page.index("</figcaption><p class='strong'>One seed ranks nothing")
+    assert page.index("<table>") > caption
+    text = to_markdown(Report("r", ["a `b|c*` d* ``e` <f>"]))
+    assert text == "# r\n\na `b|c*` d\\* \\`\\`e\\` \\<f\\>\n"
+
+
 def test_no_text_in_a_figure_ends_the_script_that_holds_it():
     figure = Figure(charts.lines("</script><b>&amp;", [charts.Line("<!--", [1], [2.0], "#000000")]), "alt '><b>", "")
     text = to_html(Report("t", (), [Section("s", [figure])]))

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection
 
+from backend import words
 from backend.leaderboard import export, leaderboard
+from backend.leaderboard.words import verdict
 from backend.report import Report
 from backend.report.curves import curve, mean_over_seeds, over_runs
 from backend.report.document import Figure, Section, Table, plain
@@ -183,6 +185,32 @@ def test_coefficients_are_means_over_runs_at_every_depth(made: Made, connection:
         value, shown = row(of, "occ", depth)["λ"].split(" ± ")
         assert float(value) == pytest.approx(each.mean(), abs=5e-4)
         assert float(shown) == pytest.approx(half, rel=0.06)
+
+
+def test_the_table_of_runs_shows_the_coefficient_of_lists(made: Made, connection: Connection, filled):
+    run_id = filled.runs["demo"]["occ 0"]
+    of = table(made("demo"), "Runs", "Runs: where")
+    cells = next(cells for cells in of.rows if plain(cells[of.head.index("run")]) == str(run_id))
+    shown = dict(zip(of.head, map(plain, cells), strict=True))
+    last_ten = by_seed(connection, [run_id], "mtp/coefficient")[0, -10:]
+    assert shown["λ, mean of last 10 steps"] == words.number(reads.get_run(connection, run_id).coefficient)
+    assert float(shown["λ, mean of last 10 steps"]) == pytest.approx(last_ten.mean(), rel=1e-2)
+    assert shown["s / step, last"] == words.number(reads.latest(connection, run_id)["time/step_seconds"].value)
+
+
+def test_what_a_table_may_claim_stands_in_it_and_the_nearest_one_is_called_by_its_number(made: Made, connection):
+    boards = leaderboard(connection, "demo")
+    assert len(boards) > 1
+    shown = [one for one in section(made("demo"), "Answer").blocks if isinstance(one, Table)]
+    ranked = [one for one in shown if "avg@4" in one.head]
+    assert [list(one.notes) for one in ranked] == [[*verdict(board), *filter(None, [board.caveat])] for board in boards]
+    assert [one.title for one in ranked] == [f"Table {n}. {one.title}" for n, one in enumerate(boards, start=1)]
+    keys = [board.key for board in boards]
+    assert [one.title for one in shown if one.title.startswith("In what")] == [
+        f"In what this table's protocol differs from that of table {keys.index(board.nearest) + 1}"
+        for board in boards
+        if board.nearest
+    ]
 
 
 def test_the_answer_is_the_leaderboard(made: Made, connection: Connection, filled):
