@@ -43,10 +43,19 @@ def facts(board: Board) -> str:
 
 
 def table(board: Board, address: Address) -> str:
-    """The rows; a difference leads to the problems behind it where `address` gives a page."""
+    """The rows; a difference, and a link in words below, leads to the problems behind it where `address` gives a page."""
     columns = _columns(board)
     rows = [_cells(board, row, address) for row in board.rows]
-    return markup.table(columns, rows, label=board.title) + markup.left_out(columns)
+    return markup.table(columns, rows, label=board.title) + markup.left_out(columns) + _changes_links(board, address)
+
+
+def _changes_links(board: Board, address: Address) -> str:
+    links = []
+    for row in board.rows:
+        where, baseline = address(row, board.benchmarks[0]), board.row(row.difference.to) if row.difference else None
+        if where is not None and baseline is not None:
+            links.append(f"<div>{markup.link(f'What changed: {row.name} against {baseline.name}', where)}</div>")
+    return "".join(links)
 
 
 def differences_table(fields: Sequence[FieldDifference], here: str, there: str) -> str:

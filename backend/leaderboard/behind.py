@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,19 +47,44 @@ def changes(connection: Connection, here: Row, there: Row, benchmark: str) -> li
     return sorted(found, key=lambda change: -abs(change.by))
 
 
+def most_apart(connection: Connection, here: Row, there: Row, benchmark: str, change: Change) -> tuple[RowRun, RowRun]:
+    """Of both rows the training that shows a problem's change most clearly; of equal pairs one of the same seed, else the first."""
+    own, other = (_marks(connection, row, benchmark) for row in (here, there))
+
+    def shown(pair: tuple[RowRun, RowRun]) -> tuple[float, bool]:
+        marks = own[pair[0].evaluations[benchmark]], other[pair[1].evaluations[benchmark]]
+        one, two = (_share(found[change.item_id]).value for found in marks)
+        by = one - two
+        return (by if change.by > 0 else -by if change.by < 0 else abs(by)), pair[0].seed == pair[1].seed
+
+    pairs = [(one, two) for one in _by_seed(here) for two in _by_seed(there)]
+    return max(pairs, key=shown)
+
+
+def _by_seed(row: Row) -> list[RowRun]:
+    return sorted(row.runs, key=lambda run: run.seed)
+
+
 def answers(connection: Connection, run: RowRun, benchmark: str, item_id: str) -> EvaluatedItem | None:
     """What one run of a row answered to a problem; None where the texts were not kept."""
     return reads.evaluated_item(connection, run.evaluations[benchmark], item_id)
 
 
 def _shares(connection: Connection, row: Row, benchmark: str) -> Mapping[str, Share]:
+    together: dict[str, str] = defaultdict(str)
+    for by_item in _marks(connection, row, benchmark).values():
+        for item, marks in by_item.items():
+            together[item] += marks
+    return {item: _share(marks) for item, marks in together.items()}
+
+
+def _marks(connection: Connection, row: Row, benchmark: str) -> Mapping[int, Mapping[str, str]]:
+    """By id of each evaluation that the row pools: by problem a 0 or 1 per sample."""
     wanted = {run.evaluations[benchmark] for run in row.runs}
-    right: Counter[str] = Counter()
-    drawn: Counter[str] = Counter()
     evaluators = sorted({run.evaluated_by for run in row.runs})
-    for evaluation in reads.evaluations(connection, evaluators, benchmark=benchmark, last_only=True):
-        if evaluation.id in wanted:
-            for item, marks in evaluation.items.items():
-                right[item] += marks.count("1")
-                drawn[item] += len(marks)
-    return {item: Share(right[item], of) for item, of in drawn.items()}
+    found = reads.evaluations(connection, evaluators, benchmark=benchmark, last_only=True)
+    return {evaluation.id: evaluation.items for evaluation in found if evaluation.id in wanted}
+
+
+def _share(marks: str) -> Share:
+    return Share(marks.count("1"), len(marks))

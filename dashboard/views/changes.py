@@ -41,6 +41,7 @@ def main() -> None:
         changes = behind.changes(connection, here, there, benchmark)
     asked = st.query_params.get("problem")
     chosen = next((change for change in changes if change.item_id == asked), None)
+    _summary(here, there, benchmark, changes)
     if chosen is not None:
         _problem(here, there, benchmark, chosen)
     _list(board, here, there, benchmark, changes)
@@ -70,12 +71,15 @@ def _choices(board: Board) -> tuple[Row, Row, str]:
     return rows[found["row"]], rows[found["against"]], found["benchmark"]
 
 
-def _list(board: Board, here: Row, there: Row, benchmark: str, changes: Sequence[Change]) -> None:
+def _summary(here: Row, there: Row, benchmark: str, changes: Sequence[Change]) -> None:
     better, worse = sum(change.by > 0 for change in changes), sum(change.by < 0 for change in changes)
     st.markdown(
         f"On **{better:,}** of {words.plural(len(changes), 'problem')} {words.literal(here.name)} was right more often, on **{worse:,}** "
         f"{words.literal(there.name)}, on {len(changes) - better - worse:,} both were equally often.{_difference(here, there, benchmark)}"
     )
+
+
+def _list(board: Board, here: Row, there: Row, benchmark: str, changes: Sequence[Change]) -> None:
     columns = (
         markup.Column("Problem"),
         markup.Column(f"Right, {here.name}"),
@@ -117,7 +121,12 @@ def _problem(here: Row, there: Row, benchmark: str, change: Change) -> None:
         st.markdown(f"**Problem {words.literal(change.item_id)}** of {words.literal(benchmark)}")
         place = st.container()
         told = False
-        for column, row, share in zip(st.columns(2), (here, there), (change.here, change.there), strict=True):
+        with store.reading() as connection:
+            first = behind.most_apart(connection, here, there, benchmark, change)
+        if max(len(here.runs), len(there.runs)) > 1:
+            st.caption("Opened on the trainings that show this problem's change most clearly; wrong answers first.")
+        sides = zip(st.columns(2), (here, there), (change.here, change.there), first, strict=True)
+        for column, row, share, opened in sides:
             with column:
                 st.html(
                     markup.regime(row.regime) + markup.text("", sub=f"{share.right} of {share.of} right · {row.name}")
@@ -126,8 +135,9 @@ def _problem(here: Row, there: Row, benchmark: str, change: Change) -> None:
                 run = st.selectbox(
                     "Training",
                     runs,
+                    index=runs.index(opened),
                     format_func=lambda run: f"seed {run.seed}, run {run.run_id}",
-                    key=f"training:{row.key}",
+                    key=f"training:{row.key}:{benchmark}:{change.item_id}",
                     disabled=len(runs) == 1,
                 )
                 with store.reading() as connection:
@@ -139,7 +149,7 @@ def _problem(here: Row, there: Row, benchmark: str, change: Change) -> None:
                     told = True
                     place.html(f'<div class="m-box">{markup.verbatim(item.problem)}</div>')
                     place.html(f'<div class="m-sub">Right answer</div><b>{markup.text(item.answer)}</b>')
-                for sample in item.samples:
+                for sample in sorted(item.samples, key=lambda sample: sample.correct):
                     st.html(_sample(sample))
 
 

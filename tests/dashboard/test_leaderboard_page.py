@@ -10,7 +10,7 @@ import synthetic
 from pages import charts, html, in_store, texts
 
 from backend import store
-from backend.leaderboard import leaderboard, snapshots
+from backend.leaderboard import RowRun, behind, leaderboard, snapshots
 from db import reads
 
 FEW = {"steps": 12, "changes": {"evaluation.every": 4}}
@@ -79,6 +79,38 @@ def test_what_changed_is_that_of_the_experiment_whose_board_it_was_opened_from(e
         [shown[experiment]] = tables(open_page("changes", **asked), "Problems by how much they changed")
     assert " of 8<" in shown[None]  # two seeds of four samples
     assert " of 4<" in shown["other"]
+
+
+def _right_before_wrong(run: RowRun, problem: str) -> bool:
+    marks = [sample.correct for sample in in_store(behind.answers, run, "doubles", problem).samples]
+    return marks != sorted(marks)
+
+
+def test_what_changed_has_a_worded_link_and_opens_on_the_trainings_that_differ_most(empty_store, open_page):
+    synthetic.make_base(empty_store)
+    chances = {("detach", 0): 1.0, ("detach", 1): 0.0, ("occ-calibrated", 0): 0.5, ("occ-calibrated", 1): 1.0}
+    for (preset, seed), chance in chances.items():
+        with store.writing() as connection:
+            run = synthetic.add_run(connection, empty_store, f"demo/{preset}", seed=seed, now=time.time(), **FEW)
+            synthetic.add_evaluation(connection, run, {"doubles": [chance] * 12}, now=time.time())
+    app = open_page("leaderboard")
+    label = "What changed: occ dapo occ-calibrated against detach dapo"
+    address, _ = re.findall(rf'href="changes\?([^"]*)"[^>]*>{label}<', html(app))
+    query = {key: values[0] for key, values in parse_qs(address.replace("&amp;", "&")).items()}
+    row = in_store(leaderboard)[0].row(query["row"])
+    problem = next(name for name in map("p{}".format, range(12)) if _right_before_wrong(row.runs[0], name))
+    app = open_page("changes", **query, problem=problem)
+    assert not app.exception
+    opened = [box for box in app.selectbox if box.label == "Training"]
+    assert [box.value.seed for box in opened] == [1, 1]
+    said = [element.value for element in app.markdown]
+    [summary], [named] = (
+        [n for n, text in enumerate(said) if part in text] for part in ("was right more", "**Problem ")
+    )
+    assert summary < named
+    opened[0].select_index(0).run()  # the seed that is right half of the time
+    wrong = [" is not " in reason for reason in re.findall(r"equal to the right answer|\d+ is not \d+", html(app))]
+    assert wrong[:4] == sorted(wrong[:4], reverse=True)
 
 
 def test_several_boards_are_numbered_and_refer_to_each_other_by_number(empty_store, open_page):

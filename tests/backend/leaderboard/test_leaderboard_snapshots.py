@@ -172,6 +172,24 @@ def test_problems_are_ordered_by_how_much_they_changed_with_what_was_answered(fi
         assert behind.answers(connection, rows["ce"].runs[0], "sums", "a") is None  # its texts were not kept
 
 
+def test_a_problem_is_shown_by_the_trainings_that_differ_most_in_the_direction_of_its_change(finished: Make) -> None:
+    marks = {"detach": ([0, 1], [0, 0], [1, 1]), "occ": ([1, 1], [1, 0], [1, 1])}
+    for regime, seeds in marks.items():
+        for seed, one in enumerate(seeds):
+            finished(regime, {"a": one, "b": [1, 0], "c": [[0, 1], [1, 1], [0, 0]][seed]}, seed=seed)
+    [board] = boards()
+    occ, detach = (next(row for row in board.rows if row.regime == regime) for regime in ("occ", "detach"))
+    with store.reading() as connection:
+        for here, there, seeds in (
+            (occ, detach, {"a": (0, 1), "b": (0, 0), "c": (1, 2)}),
+            (detach, occ, {"a": (1, 0)}),
+        ):
+            changes = {one.item_id: one for one in behind.changes(connection, here, there, "sums")}
+            for item, expected in seeds.items():
+                pair = behind.most_apart(connection, here, there, "sums", changes[item])
+                assert tuple(run.seed for run in pair) == expected, item
+
+
 def test_the_papers_rows_say_in_what_their_protocol_differs(filled: None) -> None:
     [board] = boards()
     apart = {one.field: (one.here, one.there) for one in paper.apart(board)}
