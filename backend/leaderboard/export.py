@@ -13,7 +13,7 @@ from backend.leaderboard.words import apart, p_value, points, rank, verdict
 from trainer.evaluation.statistics import Estimate
 
 MEAN = "mean"
-"""In the place of a benchmark's name: the mean over all of the board."""
+"""In the place of a benchmark's name: the mean over all of a board that has several."""
 
 COLUMNS = (
     *("board", "model", "data", "steps", "prompts_per_step", "samples_per_prompt", "evaluated", "temperature", "top_p"),
@@ -36,7 +36,10 @@ COLUMNS = (
 
 
 def to_csv(boards: Sequence[Board]) -> str:
-    """One line per row and benchmark, and one for the row's mean, with every digit."""
+    """One line per row and benchmark and, of several benchmarks, one for the row's mean, with every digit.
+
+    What is told of a row as a whole, from p to acceptance, stands in the line of the mean; with one benchmark in that of the benchmark.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -65,13 +68,15 @@ def _lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
         "speaks_of": row.mean.scope,
     }
     difference = row.difference
-    for name, found in row.benchmarks.items():
+    several = len(board.benchmarks) > 1
+    for name, found in row.benchmarks.items() if several else ():
         versus = None if difference is None else difference.benchmarks[name]
         yield shared | _numbers(name, found, versus)
     best, worst = row.rank or (None, None)
+    whole = MEAN if several else board.benchmarks[0]
     yield (
         shared
-        | _numbers(MEAN, row.mean, None if difference is None else difference.mean)
+        | _numbers(whole, row.mean, None if difference is None else difference.mean)
         | {
             "p": None if difference is None else difference.p,
             "adjusted_p": None if difference is None else difference.adjusted_p,

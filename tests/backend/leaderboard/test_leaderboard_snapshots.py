@@ -110,6 +110,25 @@ def test_csv_holds_every_digit_of_every_row_and_benchmark(filled: None, mtprl: A
             assert whole["p"] == ("" if row.difference.p is None else str(row.difference.p))
 
 
+def test_csv_of_one_benchmark_has_one_line_per_row_with_all_of_it(finished: Make, mtprl: Any) -> None:
+    for seed in range(3):
+        finished("detach", HALF, seed=seed, texts=True)
+        finished("occ", MOST, seed=seed, texts=True, update={"mini_batches": 4})
+    [board] = boards()
+    lines = list(csv.DictReader(io.StringIO(mtprl("leaderboard", "--format", "csv")[1])))
+    assert [line["benchmark"] for line in lines] == ["sums", "sums"]
+    line, row = lines[0], board.rows[0]
+    assert row.difference is not None
+    assert row.benchmarks["sums"] == row.mean  # so that nothing is lost with the line of the mean
+    assert row.difference.benchmarks["sums"] == row.difference.mean
+    assert row.pass_at_k is not None
+    assert row.maj_at_k is not None
+    assert (line["regime"], line["best_rank"]) == ("occ", "1")
+    found = [float(line[name]) for name in ("avg_at_k", "difference", "p", "pass_at_k", "maj_at_k")]
+    whole = [row.mean.value, row.difference.mean.value, row.difference.p, row.pass_at_k.value, row.maj_at_k.value]
+    assert found == whole
+
+
 def test_markdown_is_one_table_per_board(filled: None, mtprl: Any) -> None:
     text = mtprl("leaderboard", "--format", "markdown")[1]
     lines = [line for line in text.splitlines() if line.startswith("|")]
