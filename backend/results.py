@@ -20,10 +20,10 @@ class Result:
     evaluation: EvaluationRow
     average: Estimate
     """avg@k."""
-    passed: Estimate
-    """pass@k, with all k samples."""
+    passed: Estimate | None
+    """pass@k, with all k samples; None with one sample per problem."""
     majority: Estimate | None
-    """maj@k; None where the samples' answers were not kept."""
+    """maj@k; None with one sample per problem, and where the samples' answers were not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ def averages(connection: Connection, run_ids: Sequence[int]) -> dict[int, Estima
 
 def _result(connection: Connection, row: EvaluationRow) -> Result:
     outcomes = _outcomes([row])
+    if row.samples < 2:
+        return Result(row, avg_at_k([outcomes]), None, None)
     answers = reads.extracted_answers(connection, row.id)
     voted = maj_at_k([_answers(row, answers)]) if answers.keys() == row.items.keys() else None
     return Result(row, avg_at_k([outcomes]), pass_at_k([outcomes], row.samples), voted)

@@ -160,7 +160,7 @@ def results_table(results: Results) -> Table:
             str(result.evaluation.samples),
             _percent(result.average.value),
             _interval(result.average),
-            _percent(result.passed.value),
+            "-" if result.passed is None else _percent(result.passed.value),
             "-" if result.majority is None else _percent(result.majority.value),
         )
     if results.mean is not None:
@@ -177,7 +177,7 @@ def results_json(results: Results) -> dict[str, Any]:
             {
                 **{name: getattr(result.evaluation, name) for name in _TERMS},
                 "avg_at_k": plain(asdict(result.average)),
-                "pass_at_k": plain(asdict(result.passed)),
+                "pass_at_k": None if result.passed is None else plain(asdict(result.passed)),
                 "maj_at_k": None if result.majority is None else plain(asdict(result.majority)),
             }
             for result in results.by_benchmark

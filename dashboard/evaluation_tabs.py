@@ -162,7 +162,7 @@ def _result_cells(result: Result) -> list[str]:
         markup.text(result.evaluation.benchmark),
         f"{result.average.problems:,}",
         *_score(result.average),
-        words.percent(result.passed.value),
+        "–" if result.passed is None else words.percent(result.passed.value),
         "–" if result.majority is None else words.percent(result.majority.value),
         f'<span class="m-sub">{markup.text(result.evaluation.revision or "–")}</span>',
     ]

@@ -312,7 +312,9 @@ def _by_token(written: str, rng: random.Random) -> dict[str, Any]:
     }
 
 
-def add_evaluation(connection: Connection, subject: int, chances: dict[str, list[float]], *, now: float) -> int:
+def add_evaluation(
+    connection: Connection, subject: int, chances: dict[str, list[float]], *, now: float, samples: int = 4
+) -> int:
     """Add a finished job that evaluated a finished run, with all texts: per benchmark the chance of each problem."""
     run, rng = reads.get_run(connection, subject), random.Random(subject)
     benchmarks = [{"name": name, "data": {"kind": "jsonl", "path": f"{name}.jsonl"}} for name in chances]
@@ -339,13 +341,15 @@ def add_evaluation(connection: Connection, subject: int, chances: dict[str, list
             "evaluation",
             step=0,
             benchmark=name,
-            samples=4,
+            samples=samples,
             temperature=1.0,
             top_p=0.7,
             max_tokens=512,
             revision="0123456789ab",
             grader="1",
-            items=[_answered(number, [rng.random() < chance for _ in range(4)]) for number, chance in enumerate(each)],
+            items=[
+                _answered(number, [rng.random() < chance for _ in range(samples)]) for number, chance in enumerate(each)
+            ],
         )
     ingest.ingest(connection, job, sink.events, attempt=1, start=0, offset=1, torn_lines=0)
     claims.finish(connection, run_id=job, attempt=1, status=Status.FINISHED, reason="", exit_code=0, now=now)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from pathlib import Path
 
 import pytest
+import synthetic
 from pages import charts, html, in_store, texts
 from test_page_actions import toasts
 
@@ -78,6 +80,17 @@ def test_an_evaluation_shows_what_it_is_of_how_far_it_is_and_what_came_out(job, 
     assert "<b>37.5 %</b>" in shown  # the mean of both
     assert "grader 7" in texts(app)
     assert [tab.label for tab in app.tabs][:2] == ["Results", "Answers"]
+
+
+def test_one_sample_per_problem_has_neither_pass_nor_maj(empty_store, open_page):
+    synthetic.make_base(empty_store)
+    with store.writing() as connection:
+        subject = synthetic.add_run(connection, empty_store, "demo/detach", seed=0, steps=12, now=time.time())
+        one = synthetic.add_evaluation(connection, subject, {"doubles": [1.0] * 3}, now=time.time(), samples=1)
+    shown = html(open_page("run", run=str(one)))
+    [cells] = [row.split("<td") for row in shown.split("<tr>") if "0123456789ab" in row]
+    assert "100.0 %" in cells[3]
+    assert [re.sub(r".*>([^<]*)</td>", r"\1", cell) for cell in cells[5:7]] == ["–", "–"]
 
 
 def test_every_answer_is_shown_as_written_with_its_grade_and_can_be_linked(job, open_page):

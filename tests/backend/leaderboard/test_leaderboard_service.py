@@ -1,5 +1,6 @@
 """The leaderboard: what is compared with what."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -151,6 +152,19 @@ def test_maj_at_k_needs_answers_that_were_kept_and_pass_at_k_several_samples(fin
     assert (job.rows[0].maj_at_k.value, job.samples) == (0.5, 3)
     finished("ce", {"a": [1], "b": [0]}, evaluation={"samples": 1})
     assert boards()[0].rows[0].pass_at_k is None
+
+
+@pytest.mark.parametrize(("marks", "shown"), [([1], ["-", "-"]), ([1, 1], ["100.0", "100.0"])])
+def test_show_and_the_board_have_pass_and_maj_of_several_samples_alone(
+    finished: Make, mtprl: Callable[..., tuple[int, str, str]], marks: list[int], shown: list[str]
+) -> None:
+    run = finished("detach", {"a": marks, "b": marks}, texts=True, evaluation={"samples": len(marks)})
+    [line] = [line.split() for line in mtprl("show", str(run))[1].splitlines() if line.startswith("sums ")]
+    assert line[-2:] == shown
+    [said] = json.loads(mtprl("show", str(run), "--json")[1])["results"]["benchmarks"]
+    row = boards()[0].rows[0]
+    assert (said["pass_at_k"] is None) == (row.pass_at_k is None) == (len(marks) == 1)
+    assert (said["maj_at_k"] is None) == (row.maj_at_k is None) == (len(marks) == 1)
 
 
 # --- never mixed -------------------------------------------------------------------------------------------
