@@ -81,6 +81,9 @@ class Housekeeper:
         self._ending.set()
         self._bell.set()
         self._thread.join(timeout=10)
+        self._say_ended()
+
+    def _say_ended(self) -> None:
         try:
             with store.writing() as connection:
                 workers.worker_ended(connection, self.name, time.time())
@@ -168,6 +171,7 @@ class Housekeeper:
                 log.exception("a round of housekeeping failed")
             if self._starter not in (None, str(os.getppid())):
                 log.warning("the process that started this worker was killed; it ends, too")
+                self._say_ended()  # not only when Celery shuts down: just started, it does not listen to signals yet
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             self._bell.wait(INTERVAL)
