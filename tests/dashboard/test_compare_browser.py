@@ -29,6 +29,7 @@ def test_a_view_is_shared_by_its_address_and_its_table_parses(page: Page, addres
     expect(page.get_by_text("centred mean over 9 steps").first).to_be_visible()
     page.get_by_role("combobox", name="Lines").click()
     page.get_by_role("option", name="Seeds together").click()
+    page.get_by_text("Has not measured it: detach.").wait_for()  # the groups are drawn, no longer the runs
     said = _said(page)
     browser = page.context.browser
     assert browser is not None
