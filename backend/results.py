@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from db import reads
 from db.reads import EvaluationRow
-from trainer.evaluation.statistics import Answer, Answers, Estimate, Outcomes, avg_at_k, maj_at_k, pass_at_k
+from trainer.evaluation.statistics import Answer, Estimate, Outcomes, avg_at_k, maj_at_k, pass_at_k
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Results:
     """avg@k, mean over the benchmarks, each of the same weight; None where there is but one, or they have different k."""
 
 
-def results(connection: Connection, run_id: int) -> Results:
-    """The last evaluations of a run, as far as they have come."""
+def results(connection: Connection, run_id: int, *, votes: bool = True) -> Results:
+    """The last evaluations of a run, as far as they have come; without maj@k, which reads every answer, where `votes` is false."""
     rows = [row for row in reads.evaluations(connection, [run_id], last_only=True) if row.items]
-    found = tuple(_result(connection, row) for row in rows)
+    found = tuple(_result(connection, row, votes) for row in rows)
     several = len(rows) > 1 and len({row.samples for row in rows}) == 1
     return Results(found, avg_at_k([_outcomes(rows)]) if several else None)
 
@@ -52,23 +52,25 @@ def averages(connection: Connection, run_ids: Sequence[int]) -> dict[int, Estima
     return {run: avg_at_k([_outcomes(own)]) for run, own in rows.items() if len({row.samples for row in own}) == 1}
 
 
-def _result(connection: Connection, row: EvaluationRow) -> Result:
+def answers(connection: Connection, row: EvaluationRow) -> dict[str, list[Answer]] | None:
+    """By item id: what was answered; None where the answers to an item were not kept."""
+    texts = reads.extracted_answers(connection, row.id)
+    if any(len(texts.get(item, ())) != len(marks) for item, marks in row.items.items()):
+        return None
+    return {
+        item: [Answer(text, mark == "1") for text, mark in zip(texts[item], marks, strict=True)]
+        for item, marks in row.items.items()
+    }
+
+
+def _result(connection: Connection, row: EvaluationRow, votes: bool) -> Result:
     outcomes = _outcomes([row])
     if row.samples < 2:
         return Result(row, avg_at_k([outcomes]), None, None)
-    answers = reads.extracted_answers(connection, row.id)
-    voted = maj_at_k([_answers(row, answers)]) if answers.keys() == row.items.keys() else None
+    answered = answers(connection, row) if votes else None
+    voted = maj_at_k([{row.benchmark: answered}]) if answered else None
     return Result(row, avg_at_k([outcomes]), pass_at_k([outcomes], row.samples), voted)
 
 
 def _outcomes(rows: Sequence[EvaluationRow]) -> Outcomes:
-    return {row.benchmark: {item: [int(mark) for mark in marks] for item, marks in row.items.items()} for row in rows}
-
-
-def _answers(row: EvaluationRow, extracted: dict[str, list[str | None]]) -> Answers:
-    return {
-        row.benchmark: {
-            item: [Answer(text, mark == "1") for text, mark in zip(extracted[item], marks, strict=True)]
-            for item, marks in row.items.items()
-        }
-    }
+    return {row.benchmark: row.outcomes for row in rows}

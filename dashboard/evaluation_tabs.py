@@ -12,7 +12,7 @@ from backend.results import Result, Results, averages, results
 from dashboard import liveness, markup, store
 from db import reads
 from db.reads import EvaluatedItem, EvaluationRow, RunDetail, RunRow, SampleRow
-from db.statuses import Kind
+from db.statuses import ENDED, Kind
 from trainer.evaluation.statistics import Estimate
 
 _NOTHING = "Nothing is evaluated so far."
@@ -21,7 +21,8 @@ _NOTHING = "Nothing is evaluated so far."
 def outcome(run: RunDetail) -> None:
     """What a run's last evaluation came to, and the evaluations of its checkpoints."""
     with store.reading() as connection:
-        found = results(connection, run.id)
+        # The vote reads every answer: not every two seconds while there are more to come.
+        found = results(connection, run.id, votes=run.status in ENDED)
         jobs = reads.list_runs(connection, evaluates=run.id)
         scores = averages(connection, [job.id for job in jobs])
     if found.by_benchmark:

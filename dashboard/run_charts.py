@@ -187,12 +187,7 @@ def evaluation_figures(rows: Sequence[EvaluationRow], colour: str) -> list[go.Fi
     figures = []
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         own = sorted((row for row in rows if row.benchmark == benchmark), key=lambda row: row.step)
-        estimates = [
-            statistics.avg_at_k(
-                [{benchmark: {item: [int(mark) for mark in marks] for item, marks in row.items.items()}}]
-            )
-            for row in own
-        ]
+        estimates = [statistics.avg_at_k([{benchmark: row.outcomes}]) for row in own]
         line = charts.Line(
             f"avg@{own[-1].samples}",
             [row.step for row in own],

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from backend.leaderboard.board import Board, Difference, Row, RowRun
 from backend.leaderboard.protocol import Entry, flat, key_of, nearest, variant
+from backend.results import answers
 from db import reads
 from db.reads import EvaluationRow, RunDetail, Series
 from db.statuses import Kind, Status
@@ -217,13 +218,10 @@ def _answers(connection: Connection, entry: Entry) -> Answers | None:
     """What was answered; None where a problem's answers were not kept."""
     found: dict[str, dict[str, list[Answer]]] = {}
     for name, row in entry.evaluations.items():
-        texts = reads.extracted_answers(connection, row.id)
-        if any(len(texts.get(item, ())) != len(marks) for item, marks in row.items.items()):
+        kept = answers(connection, row)
+        if kept is None:
             return None
-        found[name] = {
-            item: [Answer(text, mark == "1") for text, mark in zip(texts[item], marks, strict=True)]
-            for item, marks in row.items.items()
-        }
+        found[name] = kept
     return found
 
 

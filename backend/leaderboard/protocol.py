@@ -76,10 +76,7 @@ class Entry:
     @cached_property
     def outcomes(self) -> Outcomes:
         """By benchmark and problem: 0 or 1 per sample."""
-        return {
-            name: {item: [int(letter) for letter in text] for item, text in row.items.items()}
-            for name, row in self.evaluations.items()
-        }
+        return {name: row.outcomes for name, row in self.evaluations.items()}
 
 
 BY_TRAINING, BY_JOB = "by the training itself", "by a job of its own"

@@ -44,6 +44,11 @@ class EvaluationRow:
     items: Mapping[str, str]
     """By item id: one character per sample, "1" right and "0" wrong."""
 
+    @property
+    def outcomes(self) -> dict[str, list[int]]:
+        """By item id: 0 or 1 per sample."""
+        return {item: [int(mark) for mark in marks] for item, marks in self.items.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:

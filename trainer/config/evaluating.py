@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from trainer.config import rules
 from trainer.config.schema import Benchmark, EvaluatedModel, Launch
-from trainer.config.section import Finite, NonNegative, Positive, Section, Temperature
+from trainer.config.section import Document, Finite, NonNegative, Positive, Temperature
 from trainer.errors import ConfigError
 
 PAPER_SAMPLES, PAPER_TOP_P, PAPER_MAX_TOKENS = 32, 0.7, 8192
 """How the paper evaluates (arXiv 2605.28184): avg@32 at temperature 1.0 and top-p 0.7, responses of at most 8192 tokens."""
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(Document):
     """One evaluation, complete."""
 
     kind: Literal["evaluation"] = "evaluation"
@@ -40,14 +40,6 @@ class EvaluationConfig(Section):
     sequences: Positive = 256
     """Responses that each process samples at once: as many as memory holds."""
     launch: Launch = Launch()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _texts_are_usable(cls, values: Any) -> Any:
-        problems = list(rules.text_problems(values))
-        if problems:
-            raise ConfigError(problems)
-        return values
 
     @model_validator(mode="after")
     def _combinations_make_sense(self) -> EvaluationConfig:

@@ -7,14 +7,14 @@ This module imports no torch, so that the command line and the pages start fast.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from trainer.config import rules
 from trainer.config.data import Data
 from trainer.config.method import Algorithm, Dapo, Regime
-from trainer.config.section import LARGEST, Decay, Finite, NonNegative, Positive, Section, Temperature
+from trainer.config.section import LARGEST, Decay, Document, Finite, NonNegative, Positive, Section, Temperature
 from trainer.errors import ConfigError
 
 LONGEST_BENCHMARK_NAME = 80  # characters: what the store's columns hold
@@ -203,7 +203,7 @@ class Launch(Section):
     its trainer failed. A training that fails is never tried again by itself."""
 
 
-class RunConfig(Section):
+class RunConfig(Document):
     """One training run, complete."""
 
     name: Annotated[str, Field(pattern=r"^[\w .+-]{0,80}$")] = ""
@@ -232,14 +232,6 @@ class RunConfig(Section):
     def updates_per_step(self) -> int:
         """Optimiser steps made from each rollout."""
         return self.update.mini_batches * self.update.epochs
-
-    @model_validator(mode="before")
-    @classmethod
-    def _texts_are_usable(cls, values: Any) -> Any:
-        problems = list(rules.text_problems(values))
-        if problems:
-            raise ConfigError(problems)
-        return values
 
     @model_validator(mode="after")
     def _combinations_make_sense(self) -> RunConfig:

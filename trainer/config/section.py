@@ -8,6 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trainer.config import rules
+from trainer.errors import ConfigError
+
 _UNDERSCORED = re.compile(r"[-+]?[0-9.]+_[0-9_.]*([eE][-+]?[0-9_]+)?")
 LARGEST = 2**31 - 1  # what every store and every random generator can take
 
@@ -36,4 +39,16 @@ class Section(BaseModel):
             # pydantic reads the text 1_0 as 10, which no other reader of the run's YAML does.
             if isinstance(value, str) and _UNDERSCORED.fullmatch(value) and field and field.annotation is not str:
                 raise ValueError(f"{name}: {value!r} is no number; write it without _")
+        return values
+
+
+class Document(Section):
+    """Base of what stands in a file of its own: all of its texts are looked at."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_are_usable(cls, values: Any) -> Any:
+        problems = list(rules.text_problems(values))
+        if problems:
+            raise ConfigError(problems)
         return values

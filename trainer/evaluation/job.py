@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class Asked:
     outcomes: dict[str, list[int]] = field(default_factory=dict)
     """By id of the answered problems: 1 or 0 per sample."""
 
+    def take(self, kept: dict[tuple[str, str], list[int]]) -> None:
+        """Count what an earlier attempt has answered."""
+        ids = (prompt.item.id for prompt in self.prompts)
+        self.outcomes.update({item: kept[self.name, item] for item in ids if (self.name, item) in kept})
+
     def left(self) -> Iterator[tuple[int, list[Prompt]]]:
         """The stretches of problems that are not answered yet, with the place of their first."""
         stretch: list[Prompt] = []
@@ -71,8 +77,7 @@ def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_st
     total = sum(len(asked.prompts) for asked in benchmarks)
     kept = world.from_main(lambda: answered_before(folder / EVENTS_FILE, [asked.terms for asked in benchmarks]))
     for asked in benchmarks:
-        asked.outcomes.update({prompt.item.id: kept[asked.name, prompt.item.id] for prompt in asked.prompts
-                               if (asked.name, prompt.item.id) in kept})  # fmt: skip
+        asked.take(kept)
     done = sum(len(asked.outcomes) for asked in benchmarks)
     sink.emit("attempt_started", step=done, kind=config.kind, **attempt_fields(accelerator, total, done or None))
     sink.emit("stage", step=done, stage="loading")
@@ -81,26 +86,20 @@ def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_st
     engine = DividedEngine(BuiltinEngine(trunk, tokenizer.eos_token_id, accelerator.autocast), world)
     sink.emit("stage", step=done, stage="rollout")
     with Grader() as own_grader:
-        grader = DividedGrader(own_grader, world)
-        for asked in benchmarks:
-            for first, prompts in asked.left():
-                sampling = Sampling(
-                    samples=config.samples,
-                    max_tokens=config.max_response_tokens,
-                    temperature=config.temperature,
-                    top_p=config.top_p,
-                    seed=derive(config.seed, f"evaluation {asked.name}"),
-                    first=first,
-                )
-                began = time.perf_counter()
-                for part in answer(prompts, sampling, config.sequences * world.size, engine, tokenizer, grader):
-                    done += len(part)
-                    sink.emit("evaluation", step=0, adds=True, **asked.terms, items=[one.details() for one in part])
-                    asked.outcomes.update({one.item.id: one.outcomes for one in part})
-                    sink.emit("metrics", step=done, values=_progress(asked, part, time.perf_counter() - began))
-                    began = time.perf_counter()
-                    if world.any(should_stop()) and done < total:
-                        return "stopped"
+        ask = partial(
+            answer,
+            sequences=config.sequences * world.size,
+            engine=engine,
+            tokenizer=tokenizer,
+            grader=DividedGrader(own_grader, world),
+        )
+        for asked, part, seconds in _answered(config, benchmarks, ask):
+            done += len(part)
+            sink.emit("evaluation", step=0, adds=True, **asked.terms, items=[one.details() for one in part])
+            asked.outcomes.update({one.item.id: one.outcomes for one in part})
+            sink.emit("metrics", step=done, values=_progress(asked, part, seconds))
+            if world.any(should_stop()) and done < total:
+                return "stopped"
     if len(benchmarks) > 1:
         averages = [average(list(asked.outcomes.values())) for asked in benchmarks]
         sink.emit("metrics", step=total, values={metric("mean", config.samples): sum(averages) / len(averages)})
@@ -129,6 +128,28 @@ def answered_before(path: Path, benchmarks: Sequence[dict[str, Any]]) -> dict[tu
             if asked is not None and all(event.get(name) == value for name, value in asked.items()):
                 found.update({(asked["benchmark"], item["id"]): item["outcomes"] for item in event["items"]})
     return found
+
+
+def _answered(
+    config: EvaluationConfig,
+    benchmarks: Sequence[Asked],
+    ask: Callable[[list[Prompt], Sampling], Iterable[list[Answered]]],
+) -> Iterator[tuple[Asked, list[Answered], float]]:
+    """What is answered next, part by part, with the seconds that a part took."""
+    for asked in benchmarks:
+        for first, prompts in asked.left():
+            sampling = Sampling(
+                samples=config.samples,
+                max_tokens=config.max_response_tokens,
+                temperature=config.temperature,
+                top_p=config.top_p,
+                seed=derive(config.seed, f"evaluation {asked.name}"),
+                first=first,
+            )
+            began = time.perf_counter()
+            for part in ask(prompts, sampling):
+                yield asked, part, time.perf_counter() - began
+                began = time.perf_counter()
 
 
 def _benchmarks(config: EvaluationConfig, tokenizer: Any) -> list[Asked]:
