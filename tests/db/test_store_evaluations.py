@@ -80,6 +80,14 @@ def test_items_that_take_the_place_of_stored_ones_do_so_with_what_is_added_in_th
     assert set(_only(store, evaluation).items) == {"b", "c"}
 
 
+def test_items_that_begin_anew_take_the_place_of_those_of_the_same_stretch(store, evaluation):
+    Reader(store, evaluation).feed(started(), said("a"), said("b", adds=False), said("c"))
+    row = _only(store, evaluation)
+    assert set(row.items) == {"b", "c"}
+    with reading(store) as connection:
+        assert set(reads.extracted_answers(connection, row.id)) == {"b", "c"}
+
+
 def test_an_evaluation_that_goes_on_keeps_what_it_has_and_one_that_begins_anew_does_not(store, evaluation):
     Reader(store, evaluation).feed(started(), said("a"), metrics(1))
     reader = Reader(store, evaluation, offset=_offset(store, evaluation))

@@ -3,7 +3,7 @@
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ def mtprl(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 def finished(config: Callable[..., RunConfig], values: dict[str, Any]) -> Callable[..., int]:
     """Make a finished training that ended with these outcomes of one benchmark, or of several by name.
 
-    `earlier` are those of its evaluation before training, `terms` change what the evaluation says of itself.
+    `earlier` are those of its evaluation before training, `terms` change what the evaluation says of itself, `accepted` is its draft
+    acceptance by step.
     """
 
     def make(
@@ -64,6 +65,7 @@ def finished(config: Callable[..., RunConfig], values: dict[str, Any]) -> Callab
         texts: bool = False,
         experiment: str = "board",
         at_step: int | None = None,
+        accepted: Sequence[float] = (0.5, 0.7, 0.9),
         **changes: Any,
     ) -> int:
         by_name = _by_name(outcomes)
@@ -72,8 +74,10 @@ def finished(config: Callable[..., RunConfig], values: dict[str, Any]) -> Callab
         made = config(regime={"kind": regime}, evaluation=evaluation, **changes)
         run_id = runs.submit(made, experiment=experiment)
         sink = MemorySink()
-        for step, (seconds, acceptance) in enumerate([(9.0, 0.5), (1.0, 0.7), (2.0, 0.9)]):
-            sink.emit("metrics", step=step, values={"time/step_seconds": seconds, "mtp/acceptance_greedy": acceptance})
+        for step, seconds in enumerate([9.0, 1.0, 2.0]):
+            sink.emit("metrics", step=step, values={"time/step_seconds": seconds})
+        for step, acceptance in enumerate(accepted):
+            sink.emit("metrics", step=step, values={"mtp/acceptance_greedy": acceptance})
         if earlier is not None:
             _say(sink, 0, _by_name(earlier), terms or {}, texts)
         _say(sink, made.steps if at_step is None else at_step, by_name, terms or {}, texts)

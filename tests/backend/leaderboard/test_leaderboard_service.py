@@ -35,6 +35,12 @@ def test_the_evaluation_after_the_last_step_of_finished_runs_counts(finished: Ma
     assert (ce.step_seconds, ce.acceptance) == (2.0, pytest.approx(0.7))
 
 
+def test_acceptance_is_that_of_the_last_ten_values_of_each_seed(finished: Make) -> None:
+    finished("detach", HALF, seed=0, accepted=[0.0] * 7 + [0.8] * 10)
+    finished("detach", HALF, seed=1, accepted=[0.4] * 10 + [0.6] * 10)
+    assert boards()[0].rows[0].acceptance == pytest.approx(0.7)
+
+
 def test_seeds_are_pooled_and_the_newest_run_of_a_seed_counts(finished: Make) -> None:
     finished("detach", HALF, seed=0)
     newest = finished("detach", MOST, seed=0)
@@ -152,6 +158,15 @@ def test_maj_at_k_needs_answers_that_were_kept_and_pass_at_k_several_samples(fin
     assert (job.rows[0].maj_at_k.value, job.samples) == (0.5, 3)
     finished("ce", {"a": [1], "b": [0]}, evaluation={"samples": 1})
     assert boards()[0].rows[0].pass_at_k is None
+
+
+def test_a_row_of_which_one_seed_kept_no_answers_has_no_maj_at_k(finished: Make) -> None:
+    finished("detach", HALF, seed=0, texts=True)
+    assert boards()[0].rows[0].maj_at_k is not None
+    finished("detach", HALF, seed=1)
+    [board] = boards()
+    assert board.rows[0].seeds == (0, 1)
+    assert board.rows[0].maj_at_k is None
 
 
 @pytest.mark.parametrize(("marks", "shown"), [([1], ["-", "-"]), ([1, 1], ["100.0", "100.0"])])
