@@ -34,9 +34,13 @@ class Report:
     @property
     def line(self) -> str:
         """The benchmarks that are in the training data, in one sentence; "" where none is."""
-        parts = [_in_words(overlap) for overlap in self.overlaps if overlap.matches]
         how = "holds" if any(overlap.exact for overlap in self.overlaps) else "comes near"
-        return f"the training data {how} problems to evaluate on: {'; '.join(parts)}" if parts else ""
+        return f"the training data {how} problems to evaluate on: {self.by_benchmark}" if self.by_benchmark else ""
+
+    @property
+    def by_benchmark(self) -> str:
+        """How many of which benchmark, in words; "" where there is none."""
+        return "; ".join(_in_words(overlap) for overlap in self.overlaps if overlap.matches)
 
     def plain(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -79,15 +83,12 @@ def report(config: RunConfig, suite: str | None = None, training: Sequence[Item]
         ConfigError: there is no such suite.
         DataError: training data or a benchmark cannot be read.
     """
-    return report_data(config.data, suite, training, config.evaluation.benchmarks)
+    asked = _suite(suite)
+    benchmarks = _of_their_own_names(config.evaluation.benchmarks, asked.benchmarks)
+    return compare(config.data, benchmarks, training, asked.warnings)
 
 
-def report_data(
-    data: Data,
-    suite: str | None = None,
-    training: Sequence[Item] | None = None,
-    benchmarks_of_its_own: Sequence[Benchmark] = (),
-) -> Report:
+def report_data(data: Data, suite: str | None = None, training: Sequence[Item] | None = None) -> Report:
     """The same for a data section by itself.
 
     Raises:
@@ -95,12 +96,37 @@ def report_data(
         DataError: the data or a benchmark cannot be read.
     """
     asked = _suite(suite)
+    return compare(data, asked.benchmarks, training, asked.warnings)
+
+
+def benchmarks_of(config: RunConfig) -> list[Benchmark]:
+    """What a run evaluates on: during training, and afterwards.
+
+    Raises:
+        ConfigError: there is no such suite.
+    """
+    afterwards = config.evaluation.afterwards
+    later = _suite(afterwards.suite).benchmarks if afterwards else ()
+    return _of_their_own_names(config.evaluation.benchmarks, later)
+
+
+def compare(
+    data: Data, benchmarks: Sequence[Benchmark], training: Sequence[Item] | None = None, warnings: Sequence[str] = ()
+) -> Report:
+    """Compare training data with benchmarks.
+
+    Raises:
+        DataError: training data or a benchmark cannot be read.
+    """
     training = load(data) if training is None else training
-    own = {benchmark.name: benchmark for benchmark in benchmarks_of_its_own}
-    # A benchmark of the run's own that is called like one of the suite is the one that counts.
-    wanted = own | {benchmark.name: benchmark for benchmark in asked.benchmarks if benchmark.name not in own}
-    benchmarks = {name: load(benchmark.data)[: benchmark.limit] for name, benchmark in wanted.items()}
-    return Report(data.source, len(training), _overlaps(training, benchmarks), asked.warnings)
+    items = {benchmark.name: load(benchmark.data)[: benchmark.limit] for benchmark in benchmarks}
+    return Report(data.source, len(training), _overlaps(training, items), tuple(warnings))
+
+
+def _of_their_own_names(own: Sequence[Benchmark], asked: Sequence[Benchmark]) -> list[Benchmark]:
+    """Both; one of the run's own that is called like one of a suite is the one that counts."""
+    taken = {benchmark.name for benchmark in own}
+    return [*own, *(benchmark for benchmark in asked if benchmark.name not in taken)]
 
 
 def _suite(text: str | None) -> suites.Suite:

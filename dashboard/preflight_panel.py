@@ -9,10 +9,13 @@ import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend import palette, settings, store
-from backend.planning.checks import Check, checks
+from backend.planning.check import Check
+from backend.planning.checks import checks
 from trainer.config import RunConfig, parse, resolve
 from trainer.errors import MtprlError
 
+MOST_COMPARED = 2**20
+"""Bytes of training data that the page compares with the benchmarks by itself: half a second's worth."""
 _SIGNS = {"good": ("✓", "running", "good"), "note": ("!", "stopping", "look"), "bad": ("✗", "failed", "no")}
 """By level: the sign, the status whose colour it has, and the word."""
 
@@ -24,10 +27,10 @@ def found(configs: Sequence[RunConfig], seeds: int) -> list[Check]:
         try:
             if store.is_ready():
                 with store.reading() as connection:
-                    return checks(filled, seeds, connection)
+                    return checks(filled, seeds, connection, MOST_COMPARED)
         except SQLAlchemyError:
             pass
-        return checks(filled, seeds, None)
+        return checks(filled, seeds, None, MOST_COMPARED)
     except MtprlError as error:
         return [Check("Settings", "bad", str(error))]
 

@@ -63,7 +63,7 @@ def check(config: RunConfig) -> None:
 
 def has_chat_template(path: str) -> bool | None:
     """Whether the tokenizer of a model has a chat template; None where that cannot be told without fetching the model."""
-    config, template = _model_file(path, "tokenizer_config.json"), _model_file(path, "chat_template.jinja")
+    config, template = model_file(path, "tokenizer_config.json"), model_file(path, "chat_template.jinja")
     if template is not None and template.is_file():
         return True
     if config is None:
@@ -77,7 +77,7 @@ def has_chat_template(path: str) -> bool | None:
     return None if template is None else False
 
 
-def _model_file(path: str, name: str) -> Path | None:
+def model_file(path: str, name: str) -> Path | None:
     """Where a file of the model is, or would be; None where it would have to be fetched."""
     if Path(path).is_dir():
         return Path(path) / name

@@ -181,7 +181,8 @@ def plan(
     from rich.markup import escape
 
     from backend import show, store
-    from backend.planning.checks import checks, is_bad
+    from backend.planning.check import is_bad
+    from backend.planning.checks import checks
     from trainer.config import parse
 
     values, _ = read_config(config, overrides)

@@ -58,23 +58,47 @@ class DataFacts:
 
 def count(data: Data) -> DataCount:
     """How many problems a data section holds; what is large, generated or on the hub is left for later. Read again only when a file has changed."""
+    found = source_of(data)
+    return _counted(found) if isinstance(found, Source) else found
+
+
+def source_of(data: Data) -> Source | DataCount:
+    """What stands for a data section in caches; where it cannot be read here and now, the words of `count` for that."""
     try:
         data = settled(data, {**os.environ, **variables()})
         if isinstance(data, HubData) and not Path(data.id).is_dir():
             return DataCount(None, later=f"{data.source} is fetched from the hub and read when the run is queued")
-        stamp = _stamp(data)
+        found = Source(data.model_dump_json(), data.__class__, _stamp(data))
     except (DataError, OSError) as error:
         return DataCount(None, error=str(error))
-    size = sum(part.size for part in stamp)
-    if size > LARGEST:
-        return DataCount(None, later=f"{data.source} has {words.size(size)} and is read when the run is queued")
-    return _counted(data.model_dump_json(), data.__class__, stamp)
+    if found.size > LARGEST:
+        return DataCount(None, later=f"{data.source} has {words.size(found.size)} and is read when the run is queued")
+    return found
 
 
 class _Part(NamedTuple):
     path: str
     size: int
     changed: int
+
+
+class Source(NamedTuple):
+    """A data section, and the files that it reads as they are now: equal for as long as reading it gives the same."""
+
+    values: str
+    kind: type
+    files: tuple[_Part, ...]
+    """None where it reads none, because its problems are generated."""
+
+    @property
+    def section(self) -> Data:
+        """The section."""
+        return self.kind.model_validate_json(self.values)  # type: ignore[attr-defined]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(part.size for part in self.files)
 
 
 def _stamp(data: Data) -> tuple[_Part, ...]:
@@ -93,8 +117,8 @@ def _stamp(data: Data) -> tuple[_Part, ...]:
 
 
 @lru_cache(maxsize=64)
-def _counted(values: str, kind: type, stamp: tuple[_Part, ...]) -> DataCount:
-    problems, refused = preflight.count("data", kind.model_validate_json(values))  # type: ignore[attr-defined]
+def _counted(source: Source) -> DataCount:
+    problems, refused = preflight.count("data", source.section)
     if refused:
         return DataCount(None, error="; ".join(problem.message for problem in refused))
     return DataCount(problems)

@@ -6,15 +6,16 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
 from backend import fleet, words
 from backend.devices import memory_of
-from backend.inspection.data import DataCount, count
+from backend.inspection.data import LARGEST, DataCount, count
 from backend.inspection.models import ModelFacts, inspect_model
 from backend.planning import duration, memory
+from backend.planning.check import Check
+from backend.planning.contents import contamination, too_long
 from backend.runs import with_absolute_paths
 from backend.settings import settings
 from db import queue, reads
@@ -23,32 +24,27 @@ from trainer import preflight
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, DataError
 
-Level = Literal["good", "note", "bad"]
 _SPARE = 0.9
 """A device is full from this share of its memory on."""
 
 
-class Check(NamedTuple):
-    """One line."""
-
-    name: str
-    level: Level
-    words: str
-
-
-def checks(configs: Sequence[RunConfig], seeds: int, connection: Connection | None) -> list[Check]:
+def checks(
+    configs: Sequence[RunConfig], seeds: int, connection: Connection | None, most_compared: int = LARGEST
+) -> list[Check]:
     """All checks of a grid of runs on one budget, or of a single run.
 
     Args:
         configs: one per method, of whatever seed; at least one.
         seeds: runs per method.
         connection: a look at the store; None: there is none yet, and what it would say is left out.
+        most_compared: bytes of training data that are compared with the benchmarks; more are left to `mtprl contamination`.
     """
     first = configs[0]
     model = inspect_model(first.model.path)
     return [
         _model(first, model),
         *_data(first),
+        *filter(None, [too_long(first), contamination(first, most_compared)]),
         _devices(first, len(configs) * seeds, connection),
         _memory(configs, model, connection),
         _time(configs, seeds, connection),
@@ -233,8 +229,3 @@ def _is_here(connection: Connection | None) -> bool:
 
 def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def is_bad(found: Sequence[Check]) -> bool:
-    """Whether one of them is a reason not to start."""
-    return any(check.level == "bad" for check in found)

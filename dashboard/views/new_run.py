@@ -15,7 +15,7 @@ from backend.advice import advice
 from backend.again import clone_of
 from backend.controls import matched_control
 from backend.grid import Grid
-from backend.planning.checks import Check, is_bad
+from backend.planning.check import Check, is_bad
 from dashboard import (
     contamination,
     fields,
