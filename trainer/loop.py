@@ -94,6 +94,8 @@ def collect(run: Training) -> tuple[Experience, OldLogProbs]:
     """Sample, verify, and take the log-probs that the update phase starts from."""
     config = run.config
     groups = dynamic.sample_step(run.prompts, config, run.step, partial(sample_groups, run))
+    with run.stage("rollout"):
+        run.drafted = run.engine.finish()
     with run.stage("grading"):
         device = run.updater.accelerator.device
         experience = experience_of(groups.batch, device, sampled=groups.sampled, rounds=groups.rounds)
@@ -153,6 +155,7 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
         **(dynamic.metrics(experience) if run.config.rollout.dynamic_sampling_rounds else {}),
         **acceptance,
         **mean,
+        **run.drafted.metrics(),
         "rollout/log_prob_gap": gap.mean().item(),
         "rollout/tokens_per_second": experience.sampled_tokens / run.seconds["time/rollout_seconds"],
         **run.seconds,
@@ -175,6 +178,7 @@ def begin_audit(run: Training, experience: Experience) -> Audit | None:
         held_out = sample_held_out(
             run.prompts, experience.prompts, run.config, run.step, run.engine, run.tokenizer, run.grader, device
         )
+        run.engine.finish()
         return Audit(run.updater, experience, held_out)
 
 
@@ -216,6 +220,7 @@ def evaluate_now(run: Training) -> None:
     with run.stage("evaluating"):
         for name, prompts in run.benchmarks.items():
             values[metric(name, settings.samples)] = evaluate_on(run, name, prompts)
+        run.engine.finish()
     run.accuracy = sum(values.values()) / len(values)
     values["time/evaluating_seconds"] = run.seconds["time/evaluating_seconds"]
     run.sink.emit("metrics", step=run.step, values=values)

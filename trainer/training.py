@@ -28,7 +28,7 @@ from trainer.models.storage import has_heads, load_joint, load_tokenizer
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.divided import DividedEngine, DividedGrader
-from trainer.rollout.engine import Engine
+from trainer.rollout.engine import Drafted, Engine
 from trainer.rollout.prompts import Prompt, tokenize
 from trainer.seeds import derive
 from trainer.tasks import Grading, load
@@ -63,6 +63,8 @@ class Training:
     """Steps done."""
     accuracy: float | None
     """Held-out accuracy at this step, 0 to 1, mean over the benchmarks; None: not evaluated at it."""
+    drafted: Drafted = Drafted()
+    """What was drafted in the present step's rollout."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Time of each part of the present step."""
     doing: str = ""

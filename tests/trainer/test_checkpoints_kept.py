@@ -7,7 +7,7 @@ from db.batches import parse as parse_events
 from trainer.checkpoint import Checkpoints
 from trainer.events import MemorySink
 from trainer.loop import evaluate_now, train
-from trainer.rollout.engine import Response
+from trainer.rollout.engine import Drafted, Response
 from trainer.tasks.addition import write_problems
 
 
@@ -76,6 +76,9 @@ class AnswersSeven:
     def generate(self, prompts, sampling):
         tokens = [3, 6 + 7]  # Answer:7
         return [[Response(tokens, [0.0, 0.0], False)] * sampling.samples for _ in prompts]
+
+    def finish(self):
+        return Drafted()
 
 
 def test_accuracy_is_the_mean_over_the_benchmarks_of_an_evaluation_at_that_very_step(config, tmp_path):

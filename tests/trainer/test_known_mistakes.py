@@ -27,6 +27,9 @@ class SpyEngine:
         self.asked.append((prompts, sampling.seed))
         return self.engine.generate(prompts, sampling)
 
+    def finish(self):
+        return self.engine.finish()
+
 
 @pytest.fixture
 def config(make_joint, tmp_path):

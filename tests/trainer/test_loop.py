@@ -189,6 +189,9 @@ class SpyEngine:
             for group in groups
         ]
 
+    def finish(self):
+        return self.engine.finish()
+
 
 def test_sampling_follows_the_configuration_and_the_engines_log_probs_train_nothing(config, tmp_path):
     settings = config.evaluation.model_copy(update={"temperature": 0.6, "top_p": 0.8})

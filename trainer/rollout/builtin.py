@@ -11,7 +11,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from trainer.errors import NotFiniteError
 from trainer.models.log_probs import full_logits
-from trainer.rollout.engine import Response, Sampling
+from trainer.rollout.engine import Drafted, Response, Sampling
 from trainer.seeds import derive
 
 
@@ -49,6 +49,10 @@ class BuiltinEngine:
         finally:
             self.trunk.train(was_training)
         return [rows[start : start + sampling.samples] for start in range(0, len(rows), sampling.samples)]
+
+    def finish(self) -> Drafted:
+        """Nothing is held but the model itself, and nothing drafted."""
+        return Drafted()
 
     def _sample(self, prompts: list[list[int]], sampling: Sampling) -> list[Response]:
         device = self.trunk.device

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trainer.launch.world import World
-from trainer.rollout.engine import Engine, Response, Sampling
+from trainer.rollout.engine import Drafted, Engine, Response, Sampling, drafted_in_all
 from trainer.tasks import Grade, Grading, Item
 
 
@@ -28,6 +28,10 @@ class DividedEngine:
             return self._engine.generate(list(part), replace(sampling, first=sampling.first + first))
 
         return self._world.divide(prompts, sample)
+
+    def finish(self) -> Drafted:
+        """As the engine's; what all of them drafted."""
+        return drafted_in_all(self._world.gather(self._engine.finish()))
 
 
 class DividedGrader:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import NamedTuple, Protocol
 
 
@@ -34,8 +36,40 @@ class Sampling:
     what is sampled beside it."""
 
 
+class Drafted(NamedTuple):
+    """What came of the tokens that the MTP heads drafted in a stretch of sampling; all 0 where none were drafted."""
+
+    drafts: int = 0
+    """Drafts that the main head verified."""
+    accepted: tuple[int, ...] = ()
+    """Of these drafts, those whose first token was accepted, whose first two were, and so on."""
+
+    def metrics(self) -> dict[str, float]:
+        """Acceptance by place in the draft, and tokens per pass of the main head; none where nothing was drafted."""
+        if not self.drafts:
+            return {}
+        by_place = {f"rollout/draft_acceptance_{place}": n / self.drafts for place, n in enumerate(self.accepted, 1)}
+        return {**by_place, "rollout/tokens_per_draft": 1 + sum(self.accepted) / self.drafts}
+
+
+def drafted_in_all(parts: Iterable[Drafted]) -> Drafted:
+    """What several engines drafted, as one."""
+    parts = [part for part in parts if part.drafts]
+    accepted = zip_longest(*(part.accepted for part in parts), fillvalue=0)
+    return Drafted(sum(part.drafts for part in parts), tuple(map(sum, accepted)))
+
+
 class Engine(Protocol):
     """A sampler that holds the current policy."""
 
     def generate(self, prompts: list[list[int]], sampling: Sampling) -> list[list[Response]]:
         """`samples` responses to each prompt (token ids), in the order of the prompts."""
+
+    def finish(self) -> Drafted:
+        """End a stretch of sampling: let go of what only sampling needs, and take the policy anew before it samples next.
+
+        To be called before the policy changes.
+
+        Returns:
+            What was drafted since the last call.
+        """
