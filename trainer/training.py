@@ -63,7 +63,7 @@ class Training:
     """Steps done."""
     accuracy: float | None
     """Held-out accuracy at this step, 0 to 1, mean over the benchmarks; None: not evaluated at it."""
-    drafted: Drafted = Drafted()
+    drafted: Drafted = field(default_factory=Drafted)
     """What was drafted in the present step's rollout."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Time of each part of the present step."""
