@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from backend import store
 from backend.celery_app import ring
+from backend.checkpoints import listed
 from backend.runs import check_experiment, folders_or_none, make, settled_benchmarks, settled_model
 from backend.settings import variables
 from db.reads import RunDetail
@@ -91,6 +92,20 @@ def checkpoint(run: RunDetail, step: int | None = None) -> Evaluable:
     return Evaluable(values, f"{run.name} at step {step}", run, step, prompts)
 
 
+def best_step(run: RunDetail) -> int:
+    """The step of a run's best checkpoint by its own held-out accuracy.
+
+    Raises:
+        StoreError: none of its checkpoints was evaluated when it was saved.
+    """
+    found = next((one for one in listed(Path(run.folder), run.config) if one.best), None)
+    if found is None:
+        raise StoreError(
+            f"run {run.id} has no checkpoint with an accuracy of its own evaluations, so that none is the best; name one by its step, or take the newest"
+        )
+    return found.step
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """An evaluation that can be queued."""
@@ -141,11 +156,25 @@ def queue(prepared: Prepared, *, experiment: str | None = None) -> int:
     Raises:
         ConfigError: the experiment's name is refused.
     """
-    usual = prepared.of.run.experiment if prepared.of.run else EXPERIMENT
-    with folders_or_none() as folders, store.writing() as connection:
-        run_id = queue_within(connection, prepared, folders, experiment=usual if experiment is None else experiment)
-    ring(run_id)
+    [run_id] = queue_all([prepared], experiment=experiment)
     return run_id
+
+
+def queue_all(asked: Sequence[Prepared], *, experiment: str | None = None) -> list[int]:
+    """The same for several: all of them or none.
+
+    Raises:
+        ConfigError: the experiment's name is refused.
+    """
+    ids = []
+    with folders_or_none() as folders, store.writing() as connection:
+        for prepared in asked:
+            usual = prepared.of.run.experiment if prepared.of.run else EXPERIMENT
+            where = usual if experiment is None else experiment
+            ids.append(queue_within(connection, prepared, folders, experiment=where))
+    for run_id in ids:
+        ring(run_id)
+    return ids
 
 
 def queue_within(connection: Connection, prepared: Prepared, folders: list[Path], *, experiment: str) -> int:

@@ -6,6 +6,7 @@ stood for, so that its configuration is complete by itself whatever becomes of t
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import os
 import time
@@ -29,6 +30,8 @@ from trainer.config.words import in_words
 from trainer.errors import ConfigError, Problem
 from trainer.preflight import model_problems
 from trainer.tasks import settled
+
+_MOST_NEAR = 3
 
 
 class _Holder(Section):
@@ -102,10 +105,10 @@ def data_of(section: Mapping[str, Any]) -> Data:
 
 
 def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with what its registered names stand for; what is a folder, a name of the hub or no name at all stays as it is.
+    """A configuration with what its registered names stand for; what is a folder or a name of the hub stays as it is.
 
     Raises:
-        ConfigError: `data`, or a benchmark's, is a name that stands for nothing.
+        ConfigError: the model, `data` or a benchmark's data is a name that stands for nothing.
     """
     result = dict(values)
     benchmarks = _benchmarks(values)
@@ -116,19 +119,34 @@ def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
         return result
     with store.reading() as connection:
         if _asks_for_model(values):
-            entry = rows.find(connection, Registered.MODEL, values["model"]["path"])
-            result["model"] = {**values["model"], **(entry.content if entry else {})}
+            content = _content(connection, Registered.MODEL, "model.path", values["model"]["path"])
+            result["model"] = {**values["model"], **content}
         if isinstance(values.get("data"), str):
-            result["data"] = _section(connection, "data", values["data"])
+            result["data"] = _content(connection, Registered.DATA, "data", values["data"])
         if benchmarks:
             filled = [
-                {**item, "data": _section(connection, f"evaluation.benchmarks.{index}.data", item["data"])}
+                {
+                    **item,
+                    "data": _content(connection, Registered.DATA, f"evaluation.benchmarks.{index}.data", item["data"]),
+                }
                 if isinstance(item.get("data"), str)
                 else item
                 for index, item in enumerate(benchmarks)
             ]
             result["evaluation"] = {**values["evaluation"], "benchmarks": filled}
     return result
+
+
+def model_path(name: str, field: str = "model.path") -> str:
+    """Where a model is that is named by a folder, a name of the hub or a registered name.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if not _is_name(name) or not store.is_ready():
+        return name
+    with store.reading() as connection:
+        return str(_content(connection, Registered.MODEL, field, name)["path"])
 
 
 def where(entry: Entry) -> str:
@@ -173,7 +191,12 @@ def _add(kind: Registered, name: str, content: Mapping[str, Any], note: str) -> 
 def _asks_for_model(values: Mapping[str, Any]) -> bool:
     model = values.get("model")
     path = model.get("path") if isinstance(model, Mapping) else None
-    return isinstance(path, str) and bool(path) and "/" not in path and not Path(path).exists()
+    return isinstance(path, str) and _is_name(path)
+
+
+def _is_name(path: str) -> bool:
+    """Whether a model's path can only be a registered name: those of the hub have a slash."""
+    return bool(path) and "/" not in path and not Path(path).exists()
 
 
 def _benchmarks(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -182,12 +205,28 @@ def _benchmarks(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [item if isinstance(item, Mapping) else {} for item in benchmarks] if isinstance(benchmarks, list) else []
 
 
-def _section(connection: Connection, field: str, name: str) -> Mapping[str, Any]:
-    entry = rows.find(connection, Registered.DATA, name)
-    if entry is None:
-        message = f"{name!r} is no registered data set (`mtprl data` lists them); give a section such as {{kind: jsonl, path: problems.jsonl}}"
-        raise ConfigError([Problem(field, message)])
-    return entry.content
+_INSTEAD = {
+    Registered.MODEL: "give a model's folder, its name on the Hugging Face hub such as Qwen/Qwen3-0.6B, or a registered one",
+    Registered.DATA: "give a section such as {kind: jsonl, path: problems.jsonl}, or a registered one",
+}
+
+
+def _content(connection: Connection, kind: Registered, field: str, name: str) -> Mapping[str, Any]:
+    entry = rows.find(connection, kind, name)
+    if entry is not None:
+        return entry.content
+    what, command = ("data set", "data") if kind == Registered.DATA else ("model", "models")
+    message = f"{name!r} is no registered {what}{_near(connection, kind, name)} (`mtprl {command}` lists them); {_INSTEAD[kind]}"
+    raise ConfigError([Problem(field, message)])
+
+
+def _near(connection: Connection, kind: Registered, name: str) -> str:
+    """The registered names that are most like it, in words."""
+    names = [entry.name for entry in rows.listed(connection, kind)]
+    lower = {known.lower(): known for known in names}
+    near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=_MOST_NEAR, cutoff=0.5)]
+    near += [known for known in names if name.lower() in known.lower() and known not in near]
+    return f"; near to it: {', '.join(near[:_MOST_NEAR])}" if near else ""
 
 
 def _user() -> str:

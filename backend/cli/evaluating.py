@@ -11,18 +11,24 @@ import typer
 from backend.cli.common import Overrides, become_trainer, find, reading, require_store, tell
 
 if TYPE_CHECKING:
-    from backend.evaluations import Evaluable
+    from backend.evaluations import Evaluable, Prepared
 
-Target = Annotated[
-    str,
+Targets = Annotated[
+    list[str] | None,
     typer.Argument(
-        metavar="MODEL|RUN", help="A model's folder or hub name, or a run's id or name.", show_default=False
+        metavar="MODEL|RUN...",
+        help="Runs by id or name, and models by folder, hub name or registered name; several at once.",
+        show_default=False,
     ),
 ]
 
 
 def evaluate(
-    target: Target,
+    targets: Targets = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model by folder, hub name or registered name, also where a run has the same name."),
+    ] = None,
     suite: Annotated[
         str,
         typer.Option(
@@ -31,8 +37,11 @@ def evaluate(
     ] = "six",
     samples: Annotated[int | None, typer.Option(min=1, help="Responses per problem; 32 by default.")] = None,
     step: Annotated[
-        int | None, typer.Option(min=1, help="Of a run: the checkpoint of this step, else the newest.")
+        int | None, typer.Option(min=1, help="Of each run: the checkpoint of this step, else the newest.")
     ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Of each run: the best checkpoint by its own evaluations.")
+    ] = False,
     temperature: Annotated[
         float | None, typer.Option(help="Sampling temperature; by default that of the run's evaluations, else 1.0.")
     ] = None,
@@ -59,52 +68,81 @@ def evaluate(
         typer.Option(help="Evaluate here and now into this folder: no queue, no database. The same command goes on."),
     ] = None,
 ) -> None:
-    """Sample k answers to every problem of a suite and grade them: a run of the queue, which may be stopped and resumed."""
+    """Sample k answers to every problem of a suite and grade them: runs of the queue, which may be stopped and resumed."""
     from backend import evaluations
     from backend import runs as service
+    from trainer.errors import ConfigError, Problem
 
-    of = _evaluable(target, step)
-    if chat is not None:
-        of = replace(of, prompts={**(of.prompts or {}), "chat": chat})
+    if step is not None and best:
+        raise ConfigError([Problem("--step", f"{step} and --best name two checkpoints; give one of them")])
+    found = [
+        *(_evaluable(target, step, best) for target in targets or ()),
+        *(_model(name, step, best) for name in model or ()),
+    ]
+    if not found:
+        raise ConfigError([Problem("", "give what to evaluate: runs by id or name, or models")])
+    if output is not None and len(found) > 1:
+        raise ConfigError(
+            [Problem("--output", f"holds one evaluation, and {len(found)} are asked for; give one of them")]
+        )
     settings = {"samples": samples, "temperature": temperature, "top_p": top_p, "max_response_tokens": max_tokens}
-    prepared = evaluations.prepare(of, suite, settings, overrides or ())
-    for warning in prepared.warnings:
+    asked = []
+    for of in found:
+        prompted = of if chat is None else replace(of, prompts={**(of.prompts or {}), "chat": chat})
+        asked.append(evaluations.prepare(prompted, suite, settings, overrides or ()))
+    for warning in asked[0].warnings:
         tell(warning)
     if output is not None:
-        become_trainer(prepared.config, output)
+        become_trainer(asked[0].config, output)
         return
     require_store()
-    run_id = evaluations.queue(prepared, experiment=experiment)
-    answers = prepared.problems * prepared.config.samples
-    config, answers = prepared.config, prepared.problems * prepared.config.samples
-    typer.echo(
-        f"run {run_id} is queued: {prepared.problems:,} problems, {config.samples} samples each, {answers:,} answers; temperature "
-        f"{config.temperature:g}, top-p {config.top_p:g}, up to {config.max_response_tokens:,} tokens, asked "
-        f"{'by the chat template' if config.benchmarks[0].data.chat else 'in plain'}; `mtprl watch {run_id}` follows it"
+    ids = evaluations.queue_all(asked, experiment=experiment)
+    for run_id, prepared in zip(ids, asked, strict=True):
+        typer.echo(_said(run_id, prepared, several=len(ids) > 1))
+    tell(service.notice(ids))
+
+
+def _said(run_id: int, prepared: Prepared, several: bool) -> str:
+    config = prepared.config
+    of = f", of {prepared.of.called}" if several else ""
+    how = "by the chat template" if config.benchmarks[0].data.chat else "in plain"
+    return (
+        f"run {run_id} is queued{of}: {prepared.problems:,} problems, {config.samples} samples each, {prepared.problems * config.samples:,} "
+        f"answers; temperature {config.temperature:g}, top-p {config.top_p:g}, up to {config.max_response_tokens:,} tokens, asked {how}; "
+        f"`mtprl watch {run_id}` follows it"
     )
-    tell(service.notice([run_id]))
 
 
-def _evaluable(target: str, step: int | None) -> Evaluable:
-    """What the user means: a folder that exists is a model; else a run, where there is one of this id or name; else a name on the hub."""
+def _evaluable(target: str, step: int | None, best: bool) -> Evaluable:
+    """What the user means: a folder that exists is a model; else a run, where there is one of this id or name; else a registered model; else a name on the hub."""
     from backend import evaluations, store
     from db import reads
-    from trainer.errors import ConfigError, Problem, StoreError
+    from trainer.errors import ConfigError, StoreError
 
     if target.isdecimal():
         require_store()
     if not Path(target).is_dir() and store.is_ready():
         try:
             run_id = find(target)
-        except StoreError:
-            if target.isdecimal() or ("/" not in target and not Path(target).exists()):
+        except StoreError as error:
+            if target.isdecimal():
                 raise
-        else:
-            with reading() as connection:
-                run = reads.get_run(connection, run_id)
-            return evaluations.checkpoint(run, step)
-    if step is not None:
-        raise ConfigError(
-            [Problem("--step", f"{step} is for a run's checkpoints, and {target} is a model; leave it out")]
-        )
-    return evaluations.model(target)
+            try:
+                return _model(target, step, best)
+            except ConfigError as refused:
+                raise StoreError(f"{error}; as a model: {refused}") from None
+        with reading() as connection:
+            run = reads.get_run(connection, run_id)
+        return evaluations.checkpoint(run, evaluations.best_step(run) if best else step)
+    return _model(target, step, best)
+
+
+def _model(name: str, step: int | None, best: bool) -> Evaluable:
+    from backend import evaluations, registry
+    from trainer.errors import ConfigError, Problem
+
+    path = registry.model_path(name, "model")
+    if step is not None or best:
+        option = "--best" if best else "--step"
+        raise ConfigError([Problem(option, f"is for a run's checkpoints, and {name} is a model; leave it out")])
+    return evaluations.model(path)

@@ -31,7 +31,7 @@ from dashboard.forms import Start
 from db import reads
 from trainer.config import RunConfig, dump, parse, resolve
 from trainer.config.continuing import shown
-from trainer.errors import ConfigError, MtprlError, Problem
+from trainer.errors import ConfigError, Problem, StoreError
 from trainer.presets import presets
 
 _FIRST_PRESET = "demo/occ-calibrated"
@@ -153,9 +153,13 @@ def _begin(start: Start) -> None:
 
 def _judged(texts: dict[str, str]) -> Judged:
     found: list[Problem] = []
-    values, seeds = _resolved(forms.values_of(texts)), [0]
+    values, seeds = forms.values_of(texts), [0]
     configs: tuple[RunConfig, ...] = ()
     planned: Grid | None = None
+    try:
+        values = _resolved(values)
+    except ConfigError as error:
+        found += error.problems
     try:
         seeds = forms.parse_seeds(st.session_state[_SEEDS])
     except ConfigError as error:
@@ -184,10 +188,14 @@ def _judged(texts: dict[str, str]) -> Judged:
 
 
 def _resolved(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with what registered names stand for; without a store, names stay names."""
+    """The values with what registered names stand for; without a store, names stay names.
+
+    Raises:
+        ConfigError: a name stands for nothing.
+    """
     try:
         return registry.resolved(values)
-    except (MtprlError, SQLAlchemyError):
+    except (StoreError, SQLAlchemyError):
         return values
 
 

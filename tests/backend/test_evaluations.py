@@ -1,5 +1,6 @@
 """Evaluations as runs of the queue: what is refused, what stands in the row, and what follows a finished training."""
 
+import json
 import shutil
 import socket
 import time
@@ -12,15 +13,17 @@ import yaml
 from backend_harness import look
 from standin_supervisor import PROGRAM
 
-from backend import again, evaluations, runs, store
+from backend import again, evaluations, registry, runs, store
 from backend.supervisor import supervise
 from db import claims, reads
 from db.runs import request_stop
 from db.statuses import Kind, Status
 from trainer.config import EvaluationConfig, RunConfig, load_job
 from trainer.errors import ConfigError, StoreError
+from trainer.manifest import seal
 
 Config = Callable[..., RunConfig]
+Mtprl = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -178,3 +181,59 @@ def test_a_run_that_was_stopped_is_not_evaluated(config: Config, values: dict[st
     assert look(run_id).status == Status.STOPPED
     with store.reading() as connection:
         assert reads.list_runs(connection, kind=Kind.EVALUATION) == []
+
+
+# --- from the shell ----------------------------------------------------------------------------------------
+
+
+def rate(run_id: int, accuracies: dict[int, float]) -> None:
+    """Say of checkpoints what the trainer says of them."""
+    run = look(run_id)
+    for step, accuracy in accuracies.items():
+        folder = Path(run.folder) / "checkpoints" / f"step-{step:06d}"
+        about = {"step": step, "config": run.config, "accuracy": accuracy}
+        (folder / "about.json").write_text(json.dumps(about))
+        seal(folder)
+
+
+def test_several_runs_are_evaluated_in_one_call_all_or_none(
+    mtprl: Mtprl, trained: int, config: Config, values: dict[str, Any], suite: str
+) -> None:
+    other = runs.submit(config(steps=4))
+    _checkpoint(other, 2, Path(values["model"]["path"]))
+    code, out, err = mtprl("evaluate", str(trained), str(other), "--suite", suite, "--step", "4")
+    assert (code, "run 2 has no checkpoint of step 4; choose one of 2" in err) == (1, True)
+    with store.reading() as connection:
+        assert reads.list_runs(connection, kind=Kind.EVALUATION) == []
+    code, out, _ = mtprl("evaluate", str(trained), str(other), "--suite", suite, "--step", "2")
+    assert (code, out.count("is queued, of ")) == (0, 2)
+    with store.reading() as connection:
+        jobs = reads.list_runs(connection, kind=Kind.EVALUATION)
+    assert {(job.evaluates, job.evaluates_step) for job in jobs} == {(trained, 2), (other, 2)}
+
+
+def test_the_best_checkpoint_is_evaluated_where_there_is_one(mtprl: Mtprl, trained: int, suite: str) -> None:
+    assert "so that none is the best" in mtprl("evaluate", str(trained), "--suite", suite, "--best")[2]
+    rate(trained, {2: 0.75, 4: 0.5})
+    code, _, err = mtprl("evaluate", str(trained), "--suite", suite, "--best")
+    assert code == 0, err
+    with store.reading() as connection:
+        [job] = reads.list_runs(connection, kind=Kind.EVALUATION)
+    assert job.evaluates_step == 2
+    assert "--best name two checkpoints" in mtprl("evaluate", str(trained), "--best", "--step", "2")[2]
+
+
+def test_a_registered_model_is_evaluated_by_its_name(
+    mtprl: Mtprl, trained: int, values: dict[str, Any], suite: str
+) -> None:
+    registry.add_model("finish", values["model"]["path"])
+    registry.add_model("small", values["model"]["path"])
+    assert mtprl("evaluate", "finish", "--suite", suite)[0] == 0  # the run of that name
+    assert mtprl("evaluate", "small", "--model", "finish", "--suite", suite)[0] == 0
+    with store.reading() as connection:
+        jobs = reads.list_runs(connection, kind=Kind.EVALUATION)
+    assert sorted(job.evaluates or 0 for job in jobs) == [0, 0, trained]
+    code, _, err = mtprl("evaluate", "smal", "--suite", suite)
+    assert (code, "run 'smal' does not exist" in err, "near to it: small" in err) == (1, True, True)
+    assert "--step: is for a run's checkpoints" in mtprl("evaluate", "small", "--step", "2")[2]
+    assert "give what to evaluate" in mtprl("evaluate")[2]

@@ -41,15 +41,29 @@ def test_a_runs_configuration_holds_what_the_names_stood_for(
     assert (users(Registered.MODEL, "small"), users(Registered.DATA, "sums")) == ([run.id], [run.id])
 
 
-def test_a_folder_a_hub_name_and_an_unknown_name_stay_as_they_are(
+def test_a_folder_and_a_hub_name_stay_as_they_are_and_an_unknown_name_is_refused(
     home: Path, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.add_model("model", str(tmp_path / "model"))
     monkeypatch.chdir(tmp_path)  # where a folder has the name
-    for path in ("model", "Qwen/Qwen3-0.6B", "nothing"):
+    for path in ("model", "Qwen/Qwen3-0.6B", "./absent"):
         assert registry.resolved({"model": {"path": path}}) == {"model": {"path": path}}
+    with pytest.raises(
+        ConfigError, match=r"model\.path: 'nothing' is no registered model \(`mtprl models` lists them\); give"
+    ):
+        registry.resolved({"model": {"path": "nothing"}})
     with pytest.raises(ConfigError, match="data: 'nothing' is no registered data set"):
         registry.resolved({"data": "nothing"})
+
+
+def test_an_unknown_name_lists_the_near_ones(home: Path, values: dict[str, Any]) -> None:
+    for name in ("addition-base", "Qwen-small", "other"):
+        registry.add_model(name, values["model"]["path"])
+    with pytest.raises(ConfigError, match=r"'aditon-base' is no registered model; near to it: addition-base \("):
+        registry.resolved({"model": {"path": "aditon-base"}})
+    with pytest.raises(ConfigError, match=r"'qwen' is no registered model; near to it: Qwen-small \("):
+        registry.model_path("qwen")
+    assert registry.model_path("other") == values["model"]["path"]
 
 
 def test_what_is_no_model_or_no_data_gets_no_name(home: Path, tmp_path: Path) -> None:
@@ -77,9 +91,11 @@ def test_a_checkpoint_of_a_run_is_registered_as_a_model(config: Config) -> None:
 
 def test_a_configuration_file_may_name_them(home: Path, config: Config, tmp_path: Path) -> None:
     registry.add_data("sums", config().model_dump(mode="json")["data"])
+    registry.add_model("small", config().model.path)
     (tmp_path / "run.yaml").write_text(dump(config()))
-    values, _ = read_config(str(tmp_path / "run.yaml"), ["data=sums", "model.path=model"])
+    values, _ = read_config(str(tmp_path / "run.yaml"), ["data=sums", "model.path=small"])
     assert values["data"]["path"].endswith("problems.jsonl")
+    assert values["model"]["path"] == config().model.path
 
 
 def test_from_the_shell(mtprl: Mtprl, values: dict[str, Any]) -> None:
