@@ -45,6 +45,11 @@ def is_on() -> bool:
     return st.session_state.get(_MODE) == SEVERAL
 
 
+def turn_off() -> None:
+    """One method from now on; what was chosen for a grid is still there when it is asked for again."""
+    st.session_state[_MODE] = ONE
+
+
 def methods() -> Methods | None:
     """What the fields hold; None where no grid is asked for."""
     if not is_on():

@@ -19,6 +19,7 @@ STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 4.2rem; padding-bottom: 3rem; }
 [data-testid="stMainBlockContainer"] h1 { font-size: 2.1rem; padding: 0.3rem 0 0.6rem; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-launch-panel) { position: sticky; top: 4.2rem; }
+a:focus-visible, [role="tab"]:focus-visible { outline: 2px solid currentColor !important; outline-offset: -2px; }
 .m-scroll { overflow-x: auto; }
 .m-table { width: 100%; border-collapse: collapse; font-size: 0.93rem; font-variant-numeric: tabular-nums; }
 .m-table th { text-align: left; font-weight: 600; font-size: 0.8rem; opacity: 0.68; padding: 0.45rem 0.6rem; white-space: nowrap;

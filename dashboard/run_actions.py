@@ -27,12 +27,16 @@ def draw(run: RunDetail) -> None:
         _evaluate(run, sorted(steps, reverse=True))
     if run.status not in ENDED:
         _stop(run)
-        return
-    if run.kind == Kind.EVALUATION:
-        if run.status != Status.FINISHED:
-            _resume_evaluation(run)
-        return
-    _resume(run)
+    elif run.kind == Kind.TRAINING:
+        _resume(run)
+    elif run.status != Status.FINISHED:
+        _resume_evaluation(run)
+    if run.kind == Kind.TRAINING:
+        _make_another(run)
+
+
+def _make_another(run: RunDetail) -> None:
+    """Links to the form of a new run. A run that still trains can be cloned as well as one that has ended."""
     st.page_link(
         navigation.new_run(),
         label="Clone",
@@ -40,7 +44,7 @@ def draw(run: RunDetail) -> None:
         icon=":material/content_copy:",
         help="The form of a new run, filled in as this one was.",
     )
-    if run.regime == "occ" and run.coefficient is not None:
+    if run.status in ENDED and run.regime == "occ" and run.coefficient is not None:
         st.page_link(
             navigation.new_run(),
             label="Matched control",

@@ -31,7 +31,7 @@ _CHOSEN = "alerts:chosen"
 
 def main() -> None:
     """Draw the page."""
-    st.title("Alerts")
+    st.title("Alerts", anchor=False)
     st.caption(
         "An alert is shown on the page of a run and in the list of runs, as the trainer's own alarms are. It looks at the values of whole "
         "steps from when it is made, changes nothing of the training, and ends by itself."

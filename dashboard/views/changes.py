@@ -20,7 +20,7 @@ _NOT_KEPT = "The texts of this evaluation were not kept; only what was right is 
 
 def main() -> None:
     """Draw the problems on which two rows differ, and one of them with all that was answered."""
-    st.title("What changed")
+    st.title("What changed", anchor=False)
     st.page_link(navigation.leaderboard(), label="Leaderboard", icon=":material/arrow_back:")
     board = next(
         (board for board in live_boards(st.query_params.get("within")) if board.key == st.query_params.get("board")),

@@ -28,7 +28,7 @@ _METRICS, _PAPER, _SETTINGS = "Metrics", "Paper's figures", "Settings"
 
 def main() -> None:
     """Draw the page."""
-    st.title("Compare")
+    st.title("Compare", anchor=False)
     chosen = compare_choices.runs()
     if chosen is None:
         st.info("There are no runs to compare yet.", icon=":material/stacked_line_chart:")

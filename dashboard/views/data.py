@@ -22,7 +22,7 @@ _MOST_CONFLICTS = 10
 
 def main() -> None:
     """Draw the page."""
-    st.title("Data")
+    st.title("Data", anchor=False)
     entries = registered_page.entries(Registered.DATA)
     registered_page.say()
     entry = registered_page.chosen(entries)

@@ -26,7 +26,7 @@ _NO_BAR = {"displaylogo": False}
 
 def main() -> None:
     """Draw the page that the address asks for."""
-    st.title("Leaderboard")
+    st.title("Leaderboard", anchor=False)
     if "snapshot" in st.query_params:
         _snapshot(st.query_params["snapshot"])
     else:

@@ -27,7 +27,7 @@ _LAST = (markup.Column("Last runs"), markup.Column("Ended"), markup.Column("Last
 
 def main() -> None:
     """Draw the page."""
-    st.title("Machines")
+    st.title("Machines", anchor=False)
     _draw()
 
 

@@ -17,7 +17,7 @@ _UNKNOWN = "not known"
 
 def main() -> None:
     """Draw the page."""
-    st.title("Models")
+    st.title("Models", anchor=False)
     entries = registered_page.entries(Registered.MODEL)
     registered_page.say()
     entry = registered_page.chosen(entries)

@@ -87,7 +87,7 @@ _BESIDE = ("seeds", "experiment", "regimes", "algorithms")
 def main() -> None:
     """Draw the page. `/new?clone_of=RUN` and `/new?control_of=RUN` begin with a run, and with the matched control of one; `?model=NAME`
     and `?data=NAME` put what is registered under that name into the form."""
-    st.title("New run")
+    st.title("New run", anchor=False)
     asked = _asked_for()
     if asked is not None and asked != st.session_state.get(_ORIGIN):
         _begin_with_run(*asked)
@@ -130,18 +130,18 @@ def _begin_with_run(way: str, run: str) -> None:
     """Set every field, seeds and experiment too, as a clone or the matched control of a run has them; an error ends the page in words."""
     with store.reading() as connection:
         run_id = reads.find_run(connection, run)
+        parent = reads.get_run(connection, run_id).config
         if way == navigation.CLONE_OF:
             clone = clone_of(connection, run_id)
-            parent = reads.get_run(connection, run_id).config
             start = Start(("clone", str(run_id)), clone.values, clone.words, clone.preset, run_id, parent)
             experiment = clone.experiment
         else:
             control = matched_control(connection, run_id)
             values = control.config.model_dump(mode="json")
-            parent = reads.get_run(connection, run_id).config
             start = Start(("submit", "--control-of", str(run_id)), values, control.words, None, run_id, parent)
             experiment = control.experiment
     _begin(start)
+    grid_form.turn_off()  # whatever was launched before
     st.session_state[_PRESET], st.session_state[_ORIGIN] = None, (way, run)
     st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = str(start.values["seed"]), experiment
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import quote
 
 import streamlit as st
@@ -29,6 +31,7 @@ from db import reads
 from db.reads import AlarmRow, RunDetail
 from db.statuses import ENDED, Kind, Status
 from trainer.config.continuing import shown as setting
+from trainer.errors import StoreError
 
 _TICK = 2.0
 _Tabs = dict[str, Callable[..., None]]
@@ -60,23 +63,20 @@ _STILL = {"Configuration", "Answers"}
 _BY_THEMSELVES = {"Completions", "Log"}
 """They have settings, and parts of their own that are drawn anew while the run lives."""
 _COEFFICIENT = "mtp/coefficient"
+_LIKE_RUN = ("id", "run_id", "name")
+"""What somebody who writes an address by hand takes for `run`."""
+_TOO_LONG = 10
+"""Digits that no run's number has."""
 
 
 def main() -> None:
     """Draw the page."""
     st.page_link(navigation.runs(), label="All runs", icon=":material/arrow_back:")
-    text = st.query_params.get("run", "")
-    if not text.isascii() or not text.isdigit():
-        st.title("Run")
-        st.info(
-            f"{text!r} is no run's number. Choose one in the list of runs."
-            if text
-            else "No run is chosen. Choose one in the list of runs.",
-            icon=":material/info:",
-        )
+    run_id = _asked_for()
+    if run_id is None:
         return
     with store.reading() as connection:
-        run = reads.get_run(connection, int(text))
+        run = reads.get_run(connection, run_id)
     every = None if run.status in ENDED else _TICK
 
     title, actions = st.columns([2, 3], vertical_alignment="bottom")
@@ -102,6 +102,43 @@ def main() -> None:
                     st.fragment(draw)(run, live)
                 else:
                     st.fragment(draw, run_every=live)(run)
+
+
+def _asked_for() -> int | None:
+    """The run that the address names; where it names none, the page says how it does, with a link to the run that was meant."""
+    text = st.query_params.get("run", "")
+    if text.isascii() and text.isdigit() and len(text) < _TOO_LONG:
+        return int(text)
+    st.title("Run", anchor=False)
+    name, value = next(((name, st.query_params[name]) for name in _LIKE_RUN if st.query_params.get(name)), ("", ""))
+    said = "No run is chosen."
+    if text:
+        said = f"{words.literal(repr(text))} is no run's number."
+    elif name:
+        said = f"The address of a run ends in `?run=NUMBER`, not in `?{name}=`."
+    meant = _meant(text or value)
+    st.info(
+        f"{said} {'Perhaps this one is meant:' if meant else 'Choose one in the list of runs.'}", icon=":material/info:"
+    )
+    if meant is not None:
+        st.page_link(
+            navigation.run(),
+            label=words.literal(f"Run {meant[0]}, {meant[1]}"),
+            query_params={"run": str(meant[0])},
+            icon=":material/show_chart:",
+        )
+    return None
+
+
+def _meant(text: str) -> tuple[int, str] | None:
+    """Id and name of the run that is called so, or whose number the text begins with."""
+    number = re.match(r"\D{0,2}(\d{1,9})(?!\d)", text, re.ASCII)
+    with store.reading() as connection:
+        for candidate in filter(None, (text, number and number[1])):
+            with suppress(StoreError):
+                run = reads.get_run(connection, reads.find_run(connection, candidate))
+                return run.id, run.name
+    return None
 
 
 def _header(run_id: int, drawn_for: str) -> None:

@@ -40,7 +40,7 @@ _COLUMNS = (
 
 def main() -> None:
     """Draw the page."""
-    st.title("Runs")
+    st.title("Runs", anchor=False)
     with store.reading() as connection:
         experiments = [experiment.name for experiment in reads.experiments(connection)]
         total = sum(reads.status_counts(connection).values())

@@ -46,7 +46,12 @@ def test_a_clone_begins_as_its_origin_was_and_shows_in_what_it_differs(full_stor
     run = full_store.runs["occ"]
     links = {link.proto.label: link.proto.query_string for link in open_page("run", run=str(run)).get("page_link")}
     assert links["Clone"] == f"clone_of={run}"
-    app = open_page("new_run", clone_of=str(run))
+    alive = open_page("run", run=str(full_store.runs["running"])).get("page_link")
+    assert "Clone" in [link.proto.label for link in alive]
+    app = open_page("new_run")
+    app.segmented_control(key="form:mode").set_value("Grid of methods").run()
+    app.query_params["clone_of"] = str(run)
+    app.run()  # makes one run, though a grid was asked for before
     assert app.code[0].value == f"mtprl clone {run} --seeds 0 --experiment demo"
     app.text_input(key="form:steps").set_value("9").run()
     assert app.code[0].value == f"mtprl clone {run} --set steps=9 --seeds 0 --experiment demo"

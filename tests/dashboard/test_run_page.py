@@ -7,7 +7,7 @@ import json
 import pytest
 from pages import charts, html, in_store, popover, texts
 
-from backend import store, words
+from backend import labels, store, words
 from dashboard import run_tabs
 from db import claims, reads
 from db.runs import log_event
@@ -124,6 +124,26 @@ def test_a_run_that_has_not_started_has_no_log_yet(full_store, open_page):
 def test_an_unknown_run_is_said_in_words(full_store, open_page):
     assert "does not exist" in texts(open_page("run", run="999"))
     assert "is no run's number" in texts(open_page("run", run="x"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"id": "3"}, "ends in `?run=NUMBER`, not in `?id=`"),
+        ({"run": "3abc"}, "'3abc' is no run's number"),
+        ({"run": "#3"}, "is no run's number"),
+        ({"run": "deep"}, "'deep' is no run's number"),
+        ({"run": "9" * 30}, "is no run's number"),
+        ({"run": "x<b>"}, "is no run's number"),
+    ],
+)
+def test_an_address_that_names_no_run_leads_to_the_one_that_was_meant(asked, said, full_store, open_page):
+    labels.rename(3, "deep")
+    app = open_page("run", **asked)
+    assert not app.exception
+    assert said in texts(app)
+    links = [(link.proto.label, link.proto.query_string) for link in app.get("page_link")[1:]]
+    assert links == ([("Run 3, deep", "run=3")] if "3" in "".join(asked.values()) or "deep" in asked.values() else [])
 
 
 def test_stop_asks_first_and_then_says_what_happens(full_store, open_page):
