@@ -143,10 +143,12 @@ def test_a_service_that_does_not_come_up_takes_the_others_with_it(
 def test_up_that_is_ended_while_it_starts_leaves_nothing_that_down_does_not_end(
     quiet: list[str], home: Path, number: signal.Signals
 ) -> None:
+    # Where the tests themselves run under nohup, SIGHUP is ignored and children inherit that: a terminal's is not.
     code = f"""
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from backend import services, stack
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 stack._redis = lambda of, running: None
 stack._worker = lambda of, running: services.Service(
     name="worker", command=[sys.executable, "-c", "import time; time.sleep(600)"], environment=os.environ,
