@@ -147,7 +147,7 @@ class Checkpoints:
         try:
             _clear(partial)
             partial.mkdir(parents=True)
-            save_joint(joint, tokenizer, partial / "model")
+            save_joint(joint, tokenizer, partial / "model", full_precision=True)
             torch.save(_state(updater, parts), partial / "state.pt")
             (partial / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
             seal(partial)

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
+from trainer.models.layouts import ATTACHED, Layout
 from trainer.models.log_probs import Acceptance, acceptance, drafts, token_log_probs
 from trainer.models.mtp import MtpDepth
+from trainer.models.stored import Stored
 
 Reach = Literal["all", "trunk", "heads"]
 """Where an MTP loss's gradient may go: everywhere; only trunk, embeddings and lm_head; only the heads' own parameters."""
@@ -56,10 +58,22 @@ class Predictions(NamedTuple):
 class JointModel(nn.Module):
     """A transformers causal LM (`trunk`) and K MTP depths (`mtp`)."""
 
-    def __init__(self, trunk: PreTrainedModel, mtp: list[MtpDepth]):
+    def __init__(
+        self, trunk: PreTrainedModel, mtp: list[MtpDepth], layout: Layout = ATTACHED, stored: Stored | None = None
+    ):
+        """Put trunk and heads together.
+
+        Args:
+            trunk: the causal LM.
+            mtp: its depths, the first first.
+            layout: under which names a checkpoint holds them.
+            stored: the checkpoint that they were loaded from.
+        """
         super().__init__()
         self.trunk = trunk
         self.mtp = nn.ModuleList(mtp)
+        self.layout = layout
+        self.stored = stored
 
     @property
     def depths(self) -> int:
@@ -128,10 +142,13 @@ class JointModel(nn.Module):
                 own = {name: parameter.detach() for name, parameter in depth.named_parameters()}
                 hidden = torch.func.functional_call(depth, own, (hidden, ahead), block_inputs)
                 norm_weight = {name: parameter.detach() for name, parameter in depth.norm.named_parameters()}
-                yield torch.func.functional_call(depth.norm, norm_weight, (hidden,))
+                normed = torch.func.functional_call(depth.norm, norm_weight, (hidden,))
             else:
                 hidden = depth(hidden, ahead, **block_inputs)
-                yield depth.norm(hidden)
+                normed = depth.norm(hidden)
+            yield normed
+            if depth.chains_normed:
+                hidden = normed
 
     def _block_inputs(self, hidden: Tensor) -> dict[str, Any]:
         decoder = self.trunk.get_decoder()

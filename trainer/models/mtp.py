@@ -2,7 +2,8 @@
 
     h'_i = Block(W [norm(embedding of x_{i+k}) ; norm(h^{k-1}_i)])          predicts x_{i+k+1} through the shared lm_head
 
-h^0 is the trunk's last hidden state after its final norm. Embeddings and lm_head belong to the trunk and are not held here.
+h^0 is the trunk's last hidden state after its final norm. Embeddings and lm_head belong to the trunk and are not held here. Published
+checkpoints differ in the order of the halves and in small things, which their layout says (trainer.models.layouts).
 """
 
 from __future__ import annotations
@@ -13,25 +14,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.models.layouts import ATTACHED, Layout
+
 
 class MtpDepth(nn.Module):
     """The own parameters of one depth: two norms, the projection [2H -> H], a decoder block, the final norm."""
 
-    def __init__(self, decoder: nn.Module):
-        """Build one depth for a transformers decoder, started from its last block and its final norm.
+    def __init__(self, decoder: nn.Module, layout: Layout = ATTACHED, block: nn.Module | None = None):
+        """Build one depth for a transformers decoder.
 
-        The projection starts as [small random ; identity], so that a new head first sees what the last block sees.
+        The projection starts such that a new head first sees what the last block sees: identity for the hidden state, small random numbers
+        for the embedding.
+
+        Args:
+            decoder: the trunk's.
+            layout: how the depth is put together.
+            block: its decoder block; None: started from the decoder's last one with full attention.
         """
         super().__init__()
         width = decoder.norm.weight.shape[0]
         self.enorm = _like_new(decoder.norm)
         self.hnorm = _like_new(decoder.norm)
         self.eh_proj = nn.Linear(2 * width, width, bias=False, dtype=decoder.norm.weight.dtype)
-        self.block = copy.deepcopy(decoder.layers[-1])
+        self.block = copy.deepcopy(_last_attending(decoder)) if block is None else block
         self.norm = copy.deepcopy(decoder.norm)
+        self.hidden_first = layout.hidden_first
+        self.chains_normed = layout.chains_normed
+        self._blind_at_start = layout.blind_at_start
         with torch.no_grad():
             self.eh_proj.weight.normal_(std=0.02)
-            self.eh_proj.weight[:, width:] += torch.eye(width, dtype=self.eh_proj.weight.dtype)
+            hidden = slice(0, width) if self.hidden_first else slice(width, None)
+            self.eh_proj.weight[:, hidden] += torch.eye(width, dtype=self.eh_proj.weight.dtype)
 
     def forward(self, hidden: Tensor, embedding: Tensor, **block_inputs: Any) -> Tensor:
         """Hidden states of this depth, before its final norm.
@@ -44,14 +57,26 @@ class MtpDepth(nn.Module):
         Returns:
             [B, S, H]
         """
-        joined = torch.cat([self.enorm(embedding), self.hnorm(hidden)], dim=-1)
+        if self._blind_at_start:
+            embedding = embedding.masked_fill((block_inputs["position_ids"] == 0)[..., None], 0.0)
+        halves = [self.enorm(embedding), self.hnorm(hidden)]
+        joined = torch.cat(halves[::-1] if self.hidden_first else halves, dim=-1)
         # The residual stream keeps its precision where the projection is made in a lower one.
         output = self.block(self.eh_proj(joined).to(joined.dtype), **block_inputs)
         return output[0] if isinstance(output, tuple) else output
 
 
+def _last_attending(decoder: nn.Module) -> nn.Module:
+    """The last block with full attention: linear attention keeps a state that a block alone would not have, and takes other masks."""
+    blocks = list(decoder.layers)
+    return next((block for block in reversed(blocks) if hasattr(block, "self_attn")), blocks[-1])
+
+
 def _like_new(norm: nn.Module) -> nn.Module:
+    """A norm that changes no scale: its weight is 1, or 0 where the class multiplies by 1 + weight."""
     fresh = copy.deepcopy(norm)
     with torch.no_grad():
-        fresh.weight.fill_(1.0)
+        fresh.weight.zero_()
+        if not fresh(torch.ones_like(fresh.weight)[None]).any():
+            fresh.weight.fill_(1.0)
     return fresh

@@ -1,31 +1,45 @@
 """Loading and saving a model with its MTP heads.
 
-A folder holds what transformers saves, and beside it `mtp.safetensors` with the heads (`depths.0.eh_proj.weight`, ...) and
-`mtp_config.json` with their number: the trunk stays loadable by anything that reads Hugging Face models.
+A checkpoint in a published layout (trainer.models.layouts) is read with the heads that it carries and is written again name for name. A
+model without heads gets new ones; they are saved beside it, in `mtp.safetensors` (`depths.0.eh_proj.weight`, ...) and `mtp_config.json`, and
+the model stays loadable by anything that reads Hugging Face models.
+
+transformers drops the heads of published layouts. Here their blocks are loaded as if they were further layers of the trunk, which they are
+in all but name, and then taken off it: what transformers does to a layer's tensors on the way is done to them as well.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
+import trainer.models.mimo  # noqa: F401  registers MiMo with the Auto classes
 from trainer.errors import ModelError
+from trainer.models.headers import HEADS_FILE
 from trainer.models.joint import JointModel
+from trainer.models.layouts import ATTACHED, Carried, carried, trouble
 from trainer.models.mtp import MtpDepth
+from trainer.models.published import mtp_tensors, published_tensors, unstored
+from trainer.models.stored import Stored, look_at, write, write_index
+
+__all__ = ["HEADS_FILE", "has_heads", "load_joint", "load_tokenizer", "load_trunk", "published_tensors", "save_joint"]
 
 hf_logging.disable_progress_bar()  # a tensor count is no progress worth showing, and it garbles the log
 
-HEADS_FILE = "mtp.safetensors"
 HEADS_CONFIG = "mtp_config.json"
-
-# Configuration keys by which published checkpoints say that they carry heads of their own.
-_FOREIGN_HEADS = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers")
+# What a model consists of on the hub; other forms of its weights stay there.
+_FETCHED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "LICENSE*")
 
 
 def load_joint(path: str, depths: int, *, seed: int = 0) -> JointModel:
@@ -39,29 +53,25 @@ def load_joint(path: str, depths: int, *, seed: int = 0) -> JointModel:
     Raises:
         ModelError: nothing loadable is there, or the heads that are there do not fit.
     """
-    trunk = load_trunk(path)
-    decoder = trunk.get_decoder()
-    missing = [part for part in ("layers", "norm", "rotary_emb") if not hasattr(decoder, part)]
-    if missing:
+    folder = _folder(path)
+    stored = look_at(folder)
+    found = _carried(path, folder, stored)
+    count = found.depths if found else _stored_depths(folder)
+    if count and depths > count:
+        raise ModelError(f"model.mtp_depths: {depths} asked for, but {path} has {count}; use at most {count}")
+    trunk = _load(path, folder, found, depths if found else 0)
+    _check_decoder(path, trunk)
+    if found is not None and stored is not None:
+        joint = _with_published(trunk, path, stored, found)
+    else:
+        joint = _with_attached(trunk, stored, depths, seed)
+        if count:
+            _load_heads(joint, folder / HEADS_FILE)
+    if stored is not None and (strange := unstored(joint, stored.tensors)):
         raise ModelError(
-            f"model.path: {path} ({type(trunk).__name__}) has no {' and no '.join(missing)} in its decoder; "
-            "use a decoder with rotary embeddings, such as Qwen3 or Llama"
+            f"model.path: {path} holds tensors in a form that could not be written again ({strange[0]}); "
+            "save it with the installed transformers and use that copy"
         )
-    foreign = [key for key in _FOREIGN_HEADS if getattr(trunk.config, key, 0)]
-    if foreign:
-        raise ModelError(
-            f"model.path: {path} carries MTP heads of its own ({foreign[0]}), in a layout that cannot be read yet; "
-            "new heads would silently take their place. Use a model without heads"
-        )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        heads = [MtpDepth(decoder) for _ in range(depths)]
-    joint = JointModel(trunk, heads)
-    stored = _stored_depths(path)
-    if stored:
-        if depths > stored:
-            raise ModelError(f"model.mtp_depths: {depths} asked for, but {path} has {stored}; use at most {stored}")
-        _load_heads(joint, Path(path) / HEADS_FILE)
     return joint
 
 
@@ -71,16 +81,17 @@ def load_trunk(path: str) -> PreTrainedModel:
     Raises:
         ModelError: nothing loadable is there.
     """
-    try:
-        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"model.path: {path} cannot be loaded as a causal language model: {reason}") from error
+    return _load(path, _folder(path), None, 0)
 
 
 def has_heads(path: str) -> bool:
-    """Whether the folder holds MTP heads that `load_joint` would read."""
-    return _stored_depths(path) > 0
+    """Whether a model has MTP heads that `load_joint` would read.
+
+    Raises:
+        ModelError: it has some that cannot be read.
+    """
+    folder = _folder(path)
+    return _carried(path, folder, look_at(folder)) is not None or _stored_depths(folder) > 0
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -99,17 +110,177 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def save_joint(joint: JointModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write model, heads and tokenizer into `folder`, in the form that `load_joint` reads."""
-    joint.trunk.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    heads = {f"depths.{name}": tensor.contiguous() for name, tensor in joint.mtp.state_dict().items()}
-    save_file(heads, folder / HEADS_FILE)
-    (folder / HEADS_CONFIG).write_text(json.dumps({"layout": "attached", "depths": joint.depths}) + "\n")
+def save_joint(
+    joint: JointModel, tokenizer: PreTrainedTokenizerBase, folder: Path, *, full_precision: bool = False
+) -> None:
+    """Write model, heads and tokenizer into `folder`, in the form that `load_joint` reads and in the layout that was loaded.
+
+    Every tensor of the checkpoint that was loaded is written under its name, in its file and in its dtype; so are those that the model does
+    not use (further depths, a vision part), and the files beside the weights. A model that was loaded from no folder is written as transformers
+    does it.
+
+    Args:
+        joint: the model with its heads.
+        tokenizer: saved where the model was loaded from no folder.
+        folder: another one than that which the model was loaded from.
+        full_precision: as the parameters are, so that training can go on from it, whatever the dtypes of the checkpoint.
+
+    Raises:
+        ModelError: it is the folder that the model was loaded from, or what must be copied from there is gone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = joint.stored
+    if stored is None:
+        _save_new(joint, folder)
+        tokenizer.save_pretrained(folder)
+    elif stored.folder.resolve() == folder.resolve():
+        raise ModelError(f"{folder}: the model was loaded from there; save it into another folder")
+    else:
+        own = ((name, tensor) for name, tensor in published_tensors(joint) if name in stored.tensors)
+        write(stored, own, folder, full_precision=full_precision)
+    if joint.layout is ATTACHED:
+        heads = {name: tensor.to("cpu").contiguous() for name, tensor in mtp_tensors(joint)}
+        save_file(heads, folder / HEADS_FILE)
+        (folder / HEADS_CONFIG).write_text(json.dumps({"layout": "attached", "depths": joint.depths}) + "\n")
 
 
-def _stored_depths(path: str) -> int:
-    config = Path(path) / HEADS_CONFIG
+def _save_new(joint: JointModel, folder: Path) -> None:
+    """Weights and configuration of a model that was loaded from no folder."""
+    named = {
+        name: tensor.to("cpu").contiguous()
+        for name, tensor in published_tensors(joint)
+        if not (joint.layout is ATTACHED and name.startswith("depths."))
+    }
+    split = split_torch_state_dict_into_shards(named, filename_pattern="model{suffix}.safetensors")
+    for file, names in split.filename_to_tensors.items():
+        save_file({name: named[name] for name in names}, folder / file, metadata={"format": "pt"})
+    if split.is_sharded:
+        write_index(folder, split.tensor_to_filename, split.metadata["total_size"])
+    joint.trunk.config.save_pretrained(folder)
+    if joint.trunk.generation_config is not None:
+        joint.trunk.generation_config.save_pretrained(folder)
+
+
+def _folder(path: str) -> Path:
+    """Where a model's files are on this machine, fetched from the hub where they are not."""
+    if Path(path).is_dir():
+        return Path(path)
+    try:
+        return Path(snapshot_download(path, allow_patterns=list(_FETCHED), ignore_patterns=["*/*"]))
+    except (OSError, ValueError) as error:
+        raise ModelError(_not_loadable(path, error)) from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """config.json; empty where it cannot be read, which transformers says better."""
+    try:
+        values = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _carried(path: str, folder: Path, stored: Stored | None) -> Carried | None:
+    config, names = _config(folder), stored.tensors if stored else {}
+    wrong = trouble(config, names)
+    if wrong:
+        raise ModelError(f"model.path: {path}: {wrong}")
+    return carried(config, names)
+
+
+def _check_decoder(path: str, trunk: PreTrainedModel) -> None:
+    absent = [part for part in ("layers", "norm", "rotary_emb") if not hasattr(trunk.get_decoder(), part)]
+    if absent:
+        raise ModelError(
+            f"model.path: {path} ({type(trunk).__name__}) has no {' and no '.join(absent)} in its decoder; "
+            "use a decoder with rotary embeddings, such as Qwen3 or Llama"
+        )
+
+
+def _with_published(trunk: PreTrainedModel, path: str, stored: Stored, found: Carried) -> JointModel:
+    """Take the blocks of the heads off the trunk, where they were loaded, and make depths of them."""
+    decoder = trunk.get_decoder()
+    blocks = list(decoder.layers[found.layers :])
+    del decoder.layers[found.layers :]
+    heads = [MtpDepth(decoder, found.layout, block) for block in blocks]
+    for k, head in enumerate(heads):
+        keys = found.layout.keys(k, found.layers)
+        own = stored.read(keys.values())
+        _fill(head, {name: own[key] for name, key in keys.items()}, f"{path}: ", keys)
+    return JointModel(trunk, heads, found.layout, stored)
+
+
+def _with_attached(trunk: PreTrainedModel, stored: Stored | None, depths: int, seed: int) -> JointModel:
+    """New heads, started from the trunk's last block."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        heads = [MtpDepth(trunk.get_decoder()) for _ in range(depths)]
+    return JointModel(trunk, heads, ATTACHED, stored)
+
+
+def _load(path: str, folder: Path, found: Carried | None, depths: int) -> PreTrainedModel:
+    """A causal LM in float32, with the blocks of its first MTP depths as further layers."""
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        mapping = _lengthen(config, found, depths) if found else None
+        with _quietly():  # what it takes for superfluous is read here; what is missing is said below
+            trunk, report = AutoModelForCausalLM.from_pretrained(
+                folder, config=config, dtype=torch.float32, key_mapping=mapping, output_loading_info=True
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(_not_loadable(path, error)) from error
+    if getattr(trunk, "quantization_method", None):
+        raise ModelError(
+            f"model.path: {path} is quantised, and what is quantised cannot be trained; use a copy in bfloat16"
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"model.path: {path} lacks {len(missing)} tensors, such as {missing[0]}; fetch or make the model again"
+        )
+    if found:
+        for one in (config, trunk.config, trunk.get_decoder().config):
+            _shorten(one.get_text_config(), found.layers)
+        # The way back is taken by trainer.models.published, which knows the blocks as heads.
+        trunk._weight_conversions = [
+            step for step in trunk._weight_conversions if not set(step.source_patterns) & set(mapping or ())
+        ]
+    return trunk
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without warnings of transformers."""
+    before = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(before)
+
+
+def _lengthen(config: Any, found: Carried, depths: int) -> dict[str, str]:
+    """Have a configuration count the depths as layers; how the names of their blocks must be read then."""
+    text = config.get_text_config()
+    text.num_hidden_layers = found.layers + depths
+    if getattr(text, "layer_types", None):
+        text.layer_types = [*text.layer_types, *["full_attention"] * depths]
+    prefixes = {found.layout.prefix(k, found.layers): f"model.layers.{found.layers + k}." for k in range(depths)}
+    return {"^" + old.replace(".", r"\."): new for old, new in prefixes.items() if old != new}
+
+
+def _shorten(text: Any, layers: int) -> None:
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:layers]
+
+
+def _not_loadable(path: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:300]
+    return f"model.path: {path} cannot be loaded as a causal language model: {reason}"
+
+
+def _stored_depths(folder: Path) -> int:
+    config = folder / HEADS_CONFIG
     if not config.is_file():
         return 0
     try:
@@ -125,12 +296,17 @@ def _load_heads(joint: JointModel, file: Path) -> None:
         tensors = {name.removeprefix("depths."): tensor for name, tensor in load_file(file).items()}
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{file}: the MTP heads cannot be read ({error}); copy the file anew") from error
-    wanted = joint.mtp.state_dict()
-    for name, tensor in wanted.items():
+    _fill(joint.mtp, tensors, f"{file}: ", {name: f"depths.{name}" for name in joint.mtp.state_dict()})
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, torch.Tensor], where: str, keys: Mapping[str, str]) -> None:
+    """Put stored tensors into a module's parameters of the names in `keys`, which say what they are called in the file."""
+    wanted = module.state_dict()
+    for name, key in keys.items():
         if name not in tensors:
-            raise ModelError(f"{file}: the tensor depths.{name} is missing")
-        if tensors[name].shape != tensor.shape:
+            raise ModelError(f"{where}the tensor {key} is missing")
+        if tensors[name].shape != wanted[name].shape:
             raise ModelError(
-                f"{file}: depths.{name} is {tuple(tensors[name].shape)}, the model needs {tuple(tensor.shape)}"
+                f"{where}{key} is {tuple(tensors[name].shape)}, the model needs {tuple(wanted[name].shape)}"
             )
-    joint.mtp.load_state_dict({name: tensors[name] for name in wanted})
+    module.load_state_dict({name: tensors[name] for name in keys}, strict=False)

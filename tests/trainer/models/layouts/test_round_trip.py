@@ -1,0 +1,164 @@
+"""Every published layout: what is loaded and saved again is the same, name for name; what was trained differs, and nothing else."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_checkpoints import LAYOUTS, write_tiny
+
+from trainer.errors import ModelError
+from trainer.models.storage import load_joint, load_tokenizer, published_tensors, save_joint
+
+ALL = (*LAYOUTS, "qwen3")
+
+
+def tensors(folder):
+    """The model's tensors by name; heads that were attached apart."""
+    files = [file for file in sorted(folder.glob("*.safetensors")) if file.name != "mtp.safetensors"]
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def places(folder):
+    return {file.name: sorted(load_file(file)) for file in folder.glob("model*.safetensors")}
+
+
+def others(folder):
+    """All files but weights and what says that heads were attached."""
+    return {
+        file.name: file.read_bytes()
+        for file in folder.iterdir()
+        if file.suffix != ".safetensors" and file.name not in ("mtp_config.json", "model.safetensors.index.json")
+    }
+
+
+def weight_map(folder):
+    return json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(
+        left[name].dtype == right[name].dtype and torch.equal(left[name], right[name]) for name in left
+    )
+
+
+def saved_again(source, target, depths=1, **settings):
+    joint = load_joint(str(source), depths)
+    save_joint(joint, load_tokenizer(str(source)), target, **settings)
+    return joint
+
+
+@pytest.mark.parametrize("layout", ALL)
+@pytest.mark.parametrize(("dtype", "shards"), [(torch.float32, 1), (torch.bfloat16, 3)])
+def test_what_was_not_trained_is_written_bit_for_bit(layout, dtype, shards, tmp_path):
+    write_tiny(layout, tmp_path / "a", dtype=dtype, shards=shards)
+    saved_again(tmp_path / "a", tmp_path / "b")
+    assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+    assert places(tmp_path / "a") == places(tmp_path / "b")
+    assert others(tmp_path / "a") == others(tmp_path / "b")
+    if shards > 1:
+        assert weight_map(tmp_path / "a") == weight_map(tmp_path / "b")
+    first, again = (load_joint(str(tmp_path / name), 1) for name in ("a", "b"))
+    assert same(first.state_dict(), again.state_dict())
+
+
+@pytest.mark.parametrize("layout", ALL)
+def test_everything_that_was_trained_is_written_in_the_stored_dtype(layout, tmp_path):
+    write_tiny(layout, tmp_path / "a", dtype=torch.bfloat16, shards=2)
+    joint = load_joint(str(tmp_path / "a"), 1)
+    with torch.no_grad():
+        for parameter in joint.parameters():
+            parameter.add_(1.0)
+    save_joint(joint, load_tokenizer(str(tmp_path / "a")), tmp_path / "b")
+    before, after = tensors(tmp_path / "a"), tensors(tmp_path / "b")
+    assert before.keys() == after.keys()
+    alike = {name for name in before if torch.equal(before[name], after[name])}
+    assert all("visual" in name or "e_score_correction_bias" in name for name in alike)
+    assert {name: one.dtype for name, one in before.items()} == {name: one.dtype for name, one in after.items()}
+    name = "model.language_model.embed_tokens.weight" if layout == "qwen3_5_vision" else "model.embed_tokens.weight"
+    assert torch.equal(after[name], joint.trunk.get_input_embeddings().weight.bfloat16())
+    for copy in (name for name in after if "model.layers.2.embed_tokens" in name):
+        assert torch.equal(after[copy], after[name])
+    for copy in (name for name in after if "shared_head.head" in name):
+        assert torch.equal(after[copy], after["lm_head.weight"])
+
+
+@pytest.mark.parametrize("layout", ALL)
+def test_a_checkpoint_in_full_precision_keeps_parameters_exactly_and_can_go_back(layout, tmp_path):
+    write_tiny(layout, tmp_path / "a", dtype=torch.bfloat16, shards=2)
+    joint = load_joint(str(tmp_path / "a"), 1)
+    with torch.no_grad():
+        for parameter in joint.parameters():
+            parameter.mul_(1.001)
+    tokenizer = load_tokenizer(str(tmp_path / "a"))
+    save_joint(joint, tokenizer, tmp_path / "full", full_precision=True)
+    resumed = load_joint(str(tmp_path / "full"), 1)
+    assert same(joint.state_dict(), resumed.state_dict())
+    assert '"float32"' in (tmp_path / "full" / "config.json").read_text()
+    save_joint(joint, tokenizer, tmp_path / "direct")
+    save_joint(resumed, tokenizer, tmp_path / "back")
+    assert same(tensors(tmp_path / "direct"), tensors(tmp_path / "back"))
+    direct, back = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("direct", "back"))
+    assert direct == back
+    assert not (tmp_path / "back" / "stored_dtypes.json").exists()
+
+
+@pytest.mark.parametrize("layout", ["mimo", "qwen3_5", "qwen3"])
+def test_tied_weights_are_stored_once_as_they_were(layout, tmp_path):
+    write_tiny(layout, tmp_path / "a", tied=True)
+    joint = saved_again(tmp_path / "a", tmp_path / "b")
+    assert joint.trunk.get_output_embeddings().weight is joint.trunk.get_input_embeddings().weight
+    assert "lm_head.weight" not in tensors(tmp_path / "b")
+    assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("layout", ["mimo", "deepseek_v3", "glm4_moe"])
+def test_depths_that_are_not_used_are_kept(layout, tmp_path):
+    write_tiny(layout, tmp_path / "a", depths=2, shards=2)
+    joint = saved_again(tmp_path / "a", tmp_path / "b", depths=1)
+    assert joint.depths == 1
+    assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+    assert load_joint(str(tmp_path / "b"), 2).depths == 2
+    with pytest.raises(ModelError, match=r"model\.mtp_depths: 3 asked for, but .* has 2; use at most 2"):
+        load_joint(str(tmp_path / "b"), 3)
+
+
+@pytest.mark.parametrize("layout", ["deepseek_v3", "glm4_moe"])
+def test_a_checkpoint_without_copies_gets_none(layout, tmp_path):
+    write_tiny(layout, tmp_path / "a", copies=False)
+    saved_again(tmp_path / "a", tmp_path / "b")
+    assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("layout", ALL)
+def test_published_tensors_are_those_of_the_checkpoint_and_follow_the_model(layout, tmp_path):
+    write_tiny(layout, tmp_path, shards=2)
+    joint = load_joint(str(tmp_path), 1)
+    named = list(published_tensors(joint))
+    published = dict(named)
+    stored = tensors(tmp_path)
+    assert len(named) == len(published)
+    assert {name for name in published if not name.startswith("depths.")} == {
+        name for name in stored if "visual" not in name
+    }
+    assert all(torch.equal(published[name], stored[name]) for name in published if name in stored)
+    with torch.no_grad():
+        for parameter in joint.parameters():
+            parameter.add_(1.0)
+    moved = dict(published_tensors(joint))
+    assert all(not torch.equal(moved[name], stored[name]) for name in moved if name in stored and "e_score" not in name)
+
+
+def test_saving_over_the_model_that_was_loaded_is_refused(tmp_path):
+    write_tiny("mimo", tmp_path)
+    joint = load_joint(str(tmp_path), 1)
+    with pytest.raises(ModelError, match="the model was loaded from there; save it into another folder"):
+        save_joint(joint, load_tokenizer(str(tmp_path)), tmp_path)
+
+
+def test_what_must_be_copied_from_a_folder_that_is_gone_is_named(tmp_path):
+    folder = write_tiny("mimo", tmp_path / "a", depths=2)
+    joint, tokenizer = load_joint(str(folder), 1), load_tokenizer(str(folder))
+    (folder / "model.safetensors").rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match=r"model\.mtp_layers\.1\..* cannot be read .* put the model back"):
+        save_joint(joint, tokenizer, tmp_path / "b")
