@@ -21,6 +21,7 @@ from dashboard import (
     fields,
     forms,
     grid_form,
+    launched_panel,
     markup,
     navigation,
     preflight_panel,
@@ -40,8 +41,6 @@ _START, _ORIGIN = "form:start", "form:origin"
 _OUTCOME, _ASKED = "form:outcome", "form:asked"
 _DOUBLE_CLICK = 2.0
 """Seconds within which the same launch again is a slip of the finger."""
-_MOST_LINKS = 6
-"""Runs that are linked one by one after a launch."""
 _OPEN = {"run", "model", "regime", "algorithm", "mtp", "data"}
 """Sections at the top of the form; all others are folded below."""
 _TITLES = {
@@ -141,13 +140,14 @@ def _begin_with_run(way: str, run: str) -> None:
             start = Start(("submit", "--control-of", str(run_id)), values, control.words, None, run_id, parent)
             experiment = control.experiment
     _begin(start)
-    grid_form.turn_off()  # whatever was launched before
+    grid_form.turn_off()
     st.session_state[_PRESET], st.session_state[_ORIGIN] = None, (way, run)
     st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = str(start.values["seed"]), experiment
 
 
 def _begin(start: Start) -> None:
-    st.session_state[_START] = start
+    """Set every field; what came of an earlier launch is said no longer."""
+    st.session_state[_START], st.session_state[_OUTCOME] = start, {}
     fields.load(forms.texts_of(start.values))
 
 
@@ -280,7 +280,7 @@ def _side(texts: dict[str, str], judged: Judged) -> None:
         st.markdown(
             f":red[{words.plural(wrong, 'value')} refused{': ' + named if named else ''}]. Why stands below each field."
         )
-    _launched()
+    launched_panel.draw(st.session_state.get(_OUTCOME, {}), st.session_state[_EXPERIMENT].strip())
     if judged.grid is not None:
         grid_form.table(judged.grid)
     if not judged.configs:
@@ -370,39 +370,6 @@ def _launch() -> None:
             st.session_state[_OUTCOME] = {"ids": ids, "notice": runs.notice(ids), "advice": advice(first)}
     except ConfigError as error:
         st.session_state[_OUTCOME] = {"texts": texts, "problems": error.problems}
-
-
-def _launched() -> None:
-    outcome = st.session_state.get(_OUTCOME, {})
-    ids = outcome.get("ids", ())
-    if not ids:
-        return
-    if outcome["notice"]:
-        st.warning(outcome["notice"], icon=":material/power_off:")
-    for sentence in outcome["advice"]:
-        st.warning(words.literal(sentence), icon=":material/warning:")
-    st.success(f"{words.plural(len(ids), 'run')} submitted.", icon=":material/check_circle:")
-    for run_id in ids[:_MOST_LINKS]:
-        st.page_link(
-            navigation.run(),
-            label=f"Watch run {run_id}",
-            query_params={"run": str(run_id)},
-            icon=":material/show_chart:",
-        )
-    if len(ids) > _MOST_LINKS:
-        st.page_link(
-            navigation.runs(),
-            label=f"and {len(ids) - _MOST_LINKS} more in the list",
-            query_params={"experiment": st.session_state[_EXPERIMENT].strip()},
-            icon=":material/table_rows:",
-        )
-    if len(ids) > 1:
-        st.page_link(
-            navigation.compare(),
-            label="Compare them",
-            query_params={"runs": ",".join(map(str, ids))},
-            icon=":material/stacked_line_chart:",
-        )
 
 
 main()

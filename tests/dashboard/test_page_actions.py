@@ -50,8 +50,11 @@ def test_a_clone_begins_as_its_origin_was_and_shows_in_what_it_differs(full_stor
     assert "Clone" in [link.proto.label for link in alive]
     app = open_page("new_run")
     app.segmented_control(key="form:mode").set_value("Grid of methods").run()
+    app.button[0].click().run()
+    assert "4 runs submitted" in texts(app)
     app.query_params["clone_of"] = str(run)
-    app.run()  # makes one run, though a grid was asked for before
+    app.run()  # makes one run, though a grid was launched before, of which nothing is said any more
+    assert "4 runs submitted" not in texts(app)
     assert app.code[0].value == f"mtprl clone {run} --seeds 0 --experiment demo"
     app.text_input(key="form:steps").set_value("9").run()
     assert app.code[0].value == f"mtprl clone {run} --set steps=9 --seeds 0 --experiment demo"
