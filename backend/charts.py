@@ -94,7 +94,7 @@ def lines(
     figure.update_yaxes(
         title=y_title or None,
         type="log" if log else "linear",
-        tickformat=y_format or None,
+        tickformat=y_format.replace("%", "~%") or None,  # 90%, and 97.5% where it takes the digit
         exponentformat="e",
         minexponent=5,
         separatethousands=True,

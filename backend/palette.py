@@ -1,7 +1,7 @@
 """One fixed colour per regime, the same in every chart, list and theme.
 
 Each colour has a contrast of at least 3:1 against the light and the dark background, and every two of them stay apart under
-deuteranopia, protanopia and tritanopia (tests/backend/test_palette.py). A repeated regime is told apart by its dash.
+deuteranopia, protanopia and tritanopia (tests/backend/test_palette.py). Lines are told apart by their dash, too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ def status_colour(status: str) -> str:
 
 
 def dashes(regimes: Iterable[str]) -> list[str]:
-    """A dash per run: solid for the first run of a regime, then another for each run that repeats it."""
+    """A dash per line: one of its own for each while there are so many; else solid for the first of a regime, then another for each that
+    repeats it. So no two lines differ by their colour alone unless there are very many."""
+    regimes = list(regimes)
+    if len(regimes) <= len(DASHES):
+        return list(DASHES[: len(regimes)])
     seen: dict[str, int] = {}
     result = []
     for regime in regimes:

@@ -27,9 +27,15 @@ def percent(fraction: float | None) -> str:
     return "–" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.1f} %".replace("-", "−")
 
 
+def percents(low: float, high: float) -> str:
+    """The bounds of an interval of shares: '50.1 … 65.3 %'."""
+    return f"{percent(low).removesuffix(' %')} … {percent(high)}"
+
+
 def points(difference: float) -> str:
-    """A difference of two shares in percentage points, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    """A difference of two shares in percentage points, with its sign; none of what rounds to 0."""
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text[1:] == "0.0" else text.replace("-", "−")
 
 
 def size(count: float) -> str:

@@ -80,7 +80,7 @@ _BY_STEP: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("used", "used", _GREEN),
     ),
     "c, correlation of the gradients": (("c", "same samples", _BLUE), ("c_cross", "across halves", _GOLD)),
-    "v2, size of the MTP gradient": (("v2", "same samples", _BLUE), ("v2_cross", "across halves", _GOLD)),
+    "v², size of the MTP gradient": (("v2", "same samples", _BLUE), ("v2_cross", "across halves", _GOLD)),
     "Cosine of the two gradients": (("cosine", "same samples", _BLUE),),
 }
 

@@ -18,7 +18,7 @@ from trainer.evaluation.rank_correlation import FEWEST_PAIRS, RankCorrelation
 
 _COLUMNS = (
     markup.Column("Rank correlation of"),
-    markup.Column("Spearman's r", number=True),
+    markup.Column("Spearman's ρ", number=True),
     markup.Column("95 % interval", number=True),
     markup.Column("Audits", number=True),
 )
@@ -57,7 +57,7 @@ def draw(run: RunDetail) -> None:
     first, last = found.steps[0], found.steps[-1]
     where = f"steps {first:,} to {last:,}" if first < last else f"step {first:,}"
     st.caption(
-        f"{shown}, of the last mini-batch of {where}. Exact λ = λ₊ c / v2 from the gradients of policy and MTP loss over trunk, embeddings and "
+        f"{shown}, of the last mini-batch of {where}. Exact λ = λ₊ c / v² from the gradients of policy and MTP loss over trunk, embeddings and "
         "lm_head."
     )
     _proxies(run, audits)
@@ -162,7 +162,7 @@ def _cells(label: str, result: RankCorrelation) -> list[str]:
     if math.isnan(result.value):
         return [label, "none", "one side never changes", str(result.n)]
     value, low, high = (f"{part:.2f}".replace("-", "−") for part in result[:3])
-    return [label, value, f"{low} to {high}", str(result.n)]
+    return [label, value, f"{low} … {high}", str(result.n)]
 
 
 def _note_on_few(audits: int) -> None:

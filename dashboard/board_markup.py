@@ -12,7 +12,6 @@ from backend.leaderboard import Board, FieldDifference, Row
 from backend.leaderboard.paper import REGIMES, REPORTED
 from backend.leaderboard.words import p_value, rank
 from dashboard import markup
-from trainer.evaluation.statistics import Estimate
 
 Address = Callable[[Row, str], str | None]
 """From a row and a benchmark to the page that shows what changed; None where there is none."""
@@ -46,7 +45,11 @@ def table(board: Board, address: Address) -> str:
     """The rows; a difference, and a link in words below, leads to the problems behind it where `address` gives a page."""
     columns = _columns(board)
     rows = [_cells(board, row, address) for row in board.rows]
-    return markup.table(columns, rows, label=board.title) + markup.left_out(columns) + _changes_links(board, address)
+    return (
+        markup.table(columns, rows, label=board.title, scrolls=True)
+        + markup.left_out(columns)
+        + _changes_links(board, address)
+    )
 
 
 def _changes_links(board: Board, address: Address) -> str:
@@ -55,7 +58,7 @@ def _changes_links(board: Board, address: Address) -> str:
         where, baseline = address(row, board.benchmarks[0]), board.row(row.difference.to) if row.difference else None
         if where is not None and baseline is not None:
             links.append(f"<div>{markup.link(f'What changed: {row.name} against {baseline.name}', where)}</div>")
-    return "".join(links)
+    return f'<div class="m-plain m-below">{"".join(links)}</div>' if links else ""
 
 
 def differences_table(fields: Sequence[FieldDifference], here: str, there: str) -> str:
@@ -106,9 +109,9 @@ def _cells(board: Board, row: Row, address: Address) -> list[str]:
     return [
         markup.regime(row.regime) + f'<div class="m-sub">{markup.text(f"{row.algorithm} {row.variant}".strip())}</div>',
         rank(row) or '<span class="m-sub">none</span>',
-        markup.text(str(len(row.seeds)), sub=", ".join(map(str, row.seeds))),
+        markup.text(str(len(row.seeds)), sub=words.listed_briefly(sorted(row.seeds))),
         *([_of_benchmark(row, name, address) for name in board.benchmarks] if several else []),
-        f'<b>{words.percent(row.mean.value)}</b><div class="m-sub">{_bounds(row.mean)}</div>',
+        f'<b>{words.percent(row.mean.value)}</b><div class="m-sub">{words.percents(row.mean.low, row.mean.high)}</div>',
         _to_detach(row, address(row, board.benchmarks[0])),
         _p(row),
         "–" if row.pass_at_k is None else words.percent(row.pass_at_k.value),
@@ -142,7 +145,3 @@ def _p(row: Row) -> str:
         return '<span class="m-sub">too few seeds</span>'
     smallest = f"smallest possible {p_value(row.difference.smallest_p)}"
     return markup.text(p_value(row.difference.adjusted_p), sub=smallest)
-
-
-def _bounds(estimate: Estimate) -> str:
-    return f"{100 * estimate.low:.1f} … {words.percent(estimate.high)}"

@@ -63,14 +63,15 @@ def _card(run: RunDetail, one: Listed) -> None:
         _buttons(run, one)
     path = shlex.quote(str(one.model))
     st.caption("A new run, or an evaluation, that begins with it")
-    st.code(f"--set model.path={path}", language="bash")
+    st.code(f"--set model.path={path}", language="bash", wrap_lines=True)
     with st.expander("Load or serve it elsewhere"):
         st.caption(_SERVE)
-        st.code(f"transformers serve {path}", language="bash")
+        st.code(f"transformers serve {path}", language="bash", wrap_lines=True)
         st.code(
             f"from transformers import AutoModelForCausalLM, AutoTokenizer\n\npath = {str(one.model)!r}\n"
             "model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)",
             language="python",
+            wrap_lines=True,
         )
 
 

@@ -99,9 +99,7 @@ def correlations(audits: Mapping[int, tuple[RunDetail, Audits]]) -> list[list[st
     rows = []
     for run, of_run in audits.values():
         cells = [
-            "–"
-            if math.isnan(rank.value)
-            else f"{words.number(rank.value, 2)} [{words.number(rank.low, 2)}, {words.number(rank.high, 2)}]"
+            "–" if math.isnan(rank.value) else "{:.2f} ({:.2f} … {:.2f})".format(*rank[:3]).replace("-", "−")
             for proxy in _PROXIES
             for rank in (of_run.correlation("coefficient", proxy),)
         ]

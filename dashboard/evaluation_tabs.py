@@ -31,7 +31,7 @@ def outcome(run: RunDetail) -> None:
         more = "" if run.kind == Kind.EVALUATION else " **Evaluate** above puts a checkpoint to a suite of problems."
         st.info(_NOTHING + more, icon=":material/hourglass_empty:")
     if jobs:
-        st.subheader("Evaluations of its checkpoints", anchor=False)
+        st.header("Evaluations of its checkpoints", anchor=False)
         cells = [_job_cells(job, scores.get(job.id)) for job in jobs]
         st.html(markup.table(_JOB_COLUMNS, cells, label="Evaluations of its checkpoints"))
 
@@ -172,7 +172,7 @@ def _result_cells(result: Result) -> list[str]:
 def _score(estimate: Estimate) -> list[str]:
     return [
         f"<b>{words.percent(estimate.value)}</b>",
-        f"{words.percent(estimate.low)} … {words.percent(estimate.high)}",
+        words.percents(estimate.low, estimate.high),
     ]
 
 
@@ -194,9 +194,7 @@ def _job_cells(job: RunRow, score: Estimate | None) -> list[str]:
         f"{job.evaluates_step:,}" if job.evaluates_step is not None else "–",
         markup.status(shown, note=liveness.note(job.status, job.reason, job.stage, job.heartbeat_at, now)),
         markup.progress(job.step, job.total_steps, palette.regime_colour(job.regime)),
-        "–"
-        if score is None
-        else markup.text(words.percent(score.value), sub=f"{words.percent(score.low)} … {words.percent(score.high)}"),
+        "–" if score is None else markup.text(words.percent(score.value), sub=words.percents(score.low, score.high)),
         words.age(job.created_at, now),
     ]
 

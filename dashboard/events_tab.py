@@ -72,7 +72,9 @@ def _counted(counts: dict[str, int], chosen: list[str], shown: int) -> str:
     by_group[_ATTEMPTS] = sum(counts.values()) - sum(by_group.values())
     wanted = sum(by_group[name] for name in chosen)
     said = [words.plural(wanted, "event") if shown == wanted else f"The newest {shown:,} of {wanted:,} events"]
-    hidden = [f"{count:,} {name}" for name, count in by_group.items() if count and name not in chosen]
+    hidden = [
+        words.plural(count, name.removesuffix("s")) for name, count in by_group.items() if count and name not in chosen
+    ]
     if hidden:
         said.append(f"not shown: {', '.join(hidden)}")
     return " · ".join(said)
@@ -85,8 +87,14 @@ def _cells(row: RunEvent, now: float) -> list[str]:
         str(row.step),
         markup.event(row.type.replace("_", " "), row.severity),
         str(row.attempt),
-        markup.text(row.message, sub=f"Next: {advice.replace('`', '')}" if advice else ""),
+        markup.text(_message(row), sub=f"Next: {advice.replace('`', '')}" if advice else ""),
     ]
+
+
+def _message(row: RunEvent) -> str:
+    """What is said of it; an alarm's name in words, as everywhere."""
+    name, colon, said = row.message.partition(": ")
+    return f"{words.alarm(name)}. {said}" if row.type == "alarm" and colon else row.message
 
 
 def _attempt_cells(attempt: AttemptRow, now: float) -> list[str]:

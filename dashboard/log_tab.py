@@ -68,7 +68,7 @@ def _end(path: Path) -> None:
         return
     if not part.whole:
         st.caption(f"The last {words.size(_SHOWN_BYTES)} of {words.size(part.size)}. All of it: `{path}`")
-    st.html(markup.log(part.text or "(empty)"))
+    st.html(markup.log(part.text or "Nothing is logged yet."))
 
 
 def _search(path: Path, text: str) -> None:

@@ -17,9 +17,20 @@ from backend import palette
 STYLE = """<style>
 [data-testid="stElementContainer"][data-stale="true"] { opacity: 1 !important; transition: none !important; }
 [data-testid="stMainBlockContainer"] { padding-top: 4.2rem; padding-bottom: 3rem; }
+[data-testid="stApp"] { --m-accent: light-dark(#08693F, #3DD598); --m-quiet: light-dark(#5B5F66, #A3A8B1); }
+[data-testid="stCaptionContainer"] { color: var(--m-quiet); opacity: 1; }
+[data-testid="stCaptionContainer"] p, [data-testid="stCaptionContainer"] code { color: inherit; }
+[data-testid="stCaptionContainer"] a, button[data-selected="true"] p, [role="tab"][aria-selected="true"] p { color: var(--m-accent) !important; }
+[data-testid="stCode"] .token:is(.key, .atrule) { color: light-dark(#A0460A, #FF9D57); }
+[data-testid="stCode"] .token:is(.parameter, .variable, .function) { color: light-dark(#00687F, #4CC3EB); }
+[data-testid="stCode"] .token:is(.string, .number) { color: light-dark(#08693F, #3DD598); }
+[data-testid="stCode"] .token:is(.boolean, .null, .important, .keyword) { color: light-dark(#B3261E, #FF8A80); }
+[data-testid="stMainBlockContainer"] h2 { font-size: 1.5rem; font-weight: 600; padding: 0.7rem 0 0.3rem; }
 [data-testid="stMainBlockContainer"] h1 { font-size: 2.1rem; padding: 0.3rem 0 0.6rem; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-launch-panel) { position: sticky; top: 4.2rem; }
 a:focus-visible, [role="tab"]:focus-visible { outline: 2px solid currentColor !important; outline-offset: -2px; }
+/* The choice of a logarithmic axis stands in the room below its chart, so that charts side by side end at one height. */
+[class*="st-key-log-"] { margin-top: -2.7rem; z-index: 1; width: fit-content; }
 .m-scroll { overflow-x: auto; }
 .m-table { width: 100%; border-collapse: collapse; font-size: 0.93rem; font-variant-numeric: tabular-nums; }
 .m-table th { text-align: left; font-weight: 600; font-size: 0.8rem; opacity: 0.68; padding: 0.45rem 0.6rem; white-space: nowrap;
@@ -31,7 +42,9 @@ a:focus-visible, [role="tab"]:focus-visible { outline: 2px solid currentColor !i
 .m-table a { color: inherit; font-weight: 600; display: inline-block; max-width: 17rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   vertical-align: bottom; text-decoration-color: color-mix(in srgb, currentColor 30%, transparent); text-underline-offset: 3px; }
 .m-table a:hover, .m-table a:focus-visible { text-decoration-color: currentColor; }
-.m-plain a { color: inherit; font-weight: 600; }
+.m-plain a, .m-sub a, .m-head a { color: inherit; font-weight: 600; }
+.m-plain a, .m-sub a, .m-head a { text-decoration-color: color-mix(in srgb, currentColor 30%, transparent); text-underline-offset: 3px; }
+.m-below { margin-top: 0.7rem; line-height: 1.7; font-size: 0.93rem; }
 .m-sub { font-size: 0.8rem; opacity: 0.68; }
 .m-alarm { font-size: 0.8rem; }
 .m-note { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; max-width: 26rem; overflow-wrap: break-word; }
@@ -41,6 +54,9 @@ a:focus-visible, [role="tab"]:focus-visible { outline: 2px solid currentColor !i
 .m-live { box-shadow: 0 0 0 3px color-mix(in srgb, var(--m) 26%, transparent); }
 .m-bar { height: 6px; min-width: 5rem; border-radius: 3px; background: color-mix(in srgb, currentColor 13%, transparent); overflow: hidden; margin-top: 4px; }
 .m-bar > i { display: block; height: 100%; border-radius: 3px; background: var(--m); }
+.m-fraction { display: flex; align-items: center; gap: 0.6rem; white-space: nowrap; }
+.m-fraction > span { min-width: 4.6rem; }
+.m-fraction > .m-bar { flex: 0 1 9rem; min-width: 2rem; margin: 0; }
 .m-tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(6.1rem, 1fr)); gap: 0.55rem; margin-top: 0.7rem; }
 .m-tile { padding: 0.45rem 0.65rem; border: 1px solid color-mix(in srgb, currentColor 14%, transparent); border-radius: 0.5rem; }
 .m-value { font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -48,6 +64,7 @@ a:focus-visible, [role="tab"]:focus-visible { outline: 2px solid currentColor !i
 .m-text { white-space: pre-wrap; overflow-wrap: anywhere; font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   font-size: 0.83rem; line-height: 1.45; max-height: 16rem; overflow-y: auto; margin: 0; }
 .m-box { padding: 0.6rem 0.8rem; border-radius: 0.5rem; background: color-mix(in srgb, currentColor 5%, transparent); }
+.m-answer + .m-answer { margin-top: 0.7rem; }
 .m-log { display: flex; flex-direction: column-reverse; max-height: 34rem; overflow-y: auto; }
 .m-log .m-text { max-height: none; overflow: visible; }
 .m-tags { display: flex; flex-wrap: wrap; gap: 0.25rem; margin-top: 0.2rem; max-width: 17rem; }
@@ -75,8 +92,9 @@ class Column:
         return " ".join(name for name, wanted in (("m-number", self.number), ("m-wide", self.wide)) if wanted)
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: str) -> str:
-    """A table whose cells are markup already; `label` names it for screen readers."""
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: str, scrolls: bool = False) -> str:
+    """A table whose cells are markup already; `label` names it for screen readers; one that `scrolls` can be wider than the page, and the
+    keyboard reaches its sides."""
     head = "".join(f'<th scope="col" class="{column.classes}">{escape(column.title)}</th>' for column in columns)
     body = "".join(
         "<tr>"
@@ -84,7 +102,8 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: st
         + "</tr>"
         for row in rows
     )
-    return f'<div class="m-scroll"><table class="m-table" aria-label="{escape(label)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    reached = f' tabindex="0" role="region" aria-label="{escape(label)}, scrolls"' if scrolls else ""
+    return f'<div class="m-scroll"{reached}><table class="m-table" aria-label="{escape(label)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def tags(items: Sequence[tuple[str, str]]) -> str:
@@ -141,19 +160,22 @@ def mark(colour: str, label: str) -> str:
     return f'<span class="m-mark"><i class="m-square" style="--m:{colour}"></i>{escape(label)}</span>'
 
 
-def progress(step: int, total: int, colour: str) -> str:
-    """'40 / 120' over a bar."""
+def progress(step: int, total: int, colour: str, unit: str = "") -> str:
+    """'40 / 120', or '40 / 120 problems', over a bar."""
     share = 100 * min(max(step / total, 0), 1) if total > 0 else 0
     return (
-        f'<span>{step:,} / {total:,}</span><div class="m-bar" role="progressbar" aria-label="step {step} of {total}" '
+        f'<span>{step:,} / {total:,} {unit}</span><div class="m-bar" role="progressbar" aria-label="{step} of {total} {unit}" '
         f'aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100"><i style="--m:{colour};width:{share:.1f}%"></i></div>'
     )
 
 
 def fraction(part: int, whole: int, colour: str) -> str:
-    """'3 of 16' over a bar."""
+    """'3 of 16' before a bar, in one line: a list of problems is long."""
     share = 100 * part / whole
-    return f'<span>{part:,} of {whole:,}</span><div class="m-bar" style="width:9rem"><i style="--m:{colour};width:{share:.1f}%"></i></div>'
+    return (
+        f'<div class="m-fraction"><span>{part:,} of {whole:,}</span>'
+        f'<div class="m-bar"><i style="--m:{colour};width:{share:.1f}%"></i></div></div>'
+    )
 
 
 def verbatim(value: str) -> str:

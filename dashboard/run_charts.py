@@ -14,6 +14,7 @@ from db.reads import Aligned, EvaluationRow, Series
 from trainer.evaluation import statistics
 
 PERCENT = ".1%"
+_DASHES = ("solid", "11px,3px", "3px,3px")  # long ones: values of single steps leap, and must stay in sight
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def chart_lines(
                 )
             )
         if mean is not None and mean.steps:
-            result.append(charts.Line(label, mean.steps, mean.values, line_colour))
+            result.append(charts.Line(label, mean.steps, mean.values, line_colour, _DASHES[index % len(_DASHES)]))
     return result
 
 
@@ -217,4 +218,4 @@ def time_figure(parts: Aligned) -> go.Figure | None:
         for index, name in enumerate(sorted(parts.values.keys() - {STEP_SECONDS}))
     ]
     data.sort(key=lambda line: line.y.count(0.0))
-    return charts.stacked(TIME_TITLE, data, y_title="s", height=340) if data else None
+    return charts.stacked(TIME_TITLE, data, y_title="s", height=charts.HEIGHT + 20) if data else None

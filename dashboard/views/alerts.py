@@ -16,7 +16,7 @@ from trainer.errors import MtprlError, StoreError
 
 _TICK = 2.0
 _NAMED = 4
-_ALL, _ANY = "All experiments", "Any tag or none"
+_ALL, _ANY = "All experiments", "Any or none"
 _COLUMNS = (
     markup.Column("Alert"),
     markup.Column("Of"),
@@ -102,7 +102,7 @@ def _change(rules: list[Rule]) -> None:
 
 
 def _new(metrics: list[str], experiments: list[str], tags: list[str]) -> None:
-    st.subheader("A new alert", anchor=False)
+    st.header("A new alert", anchor=False)
     with st.form("alert", border=True):
         first, second, third, fourth = st.columns([3, 2, 1.5, 1.5], vertical_alignment="bottom")
         metric = first.selectbox(

@@ -15,6 +15,10 @@ from dashboard.live_boards import live_boards
 from db.reads import SampleRow
 
 _MOST = 100
+_AT_ONCE = 15
+"""Problems that are listed before the others are unfolded."""
+_SAMPLES_AT_ONCE = 3
+"""Answers of a side that stand there before the others are unfolded."""
 _NOT_KEPT = "The texts of this evaluation were not kept; only what was right is known. `mtprl evaluate` keeps them."
 
 
@@ -26,13 +30,16 @@ def main() -> None:
         (board for board in live_boards(st.query_params.get("within")) if board.key == st.query_params.get("board")),
         None,
     )
+    if "board" not in st.query_params:
+        st.info("No difference is chosen. Choose one on the leaderboard: each leads here.", icon=":material/info:")
+        return
     if board is None or len(board.rows) < 2:
         st.warning(
-            "This board is not there any more, or has one row only: later runs or evaluations took its place.",
+            "This board is not there any more, or has one row only: later runs or evaluations took its place. The leaderboard has those of now.",
             icon=":material/search_off:",
         )
         return
-    st.subheader(board.title, anchor=False)
+    st.header(board.title, anchor=False)
     here, there, benchmark = _choices(board)
     if here.key == there.key:
         st.info("Choose two different rows.", icon=":material/compare_arrows:")
@@ -98,7 +105,10 @@ def _list(board: Board, here: Row, there: Row, benchmark: str, changes: Sequence
         ]
         for change in changes[:_MOST]
     ]
-    st.html(markup.table(columns, rows, label="Problems by how much they changed"))
+    st.html(markup.table(columns, rows[:_AT_ONCE], label="Problems by how much they changed"))
+    if len(rows) > _AT_ONCE:
+        with st.expander(f"{len(rows) - _AT_ONCE:,} that changed less"):
+            st.html(markup.table(columns, rows[_AT_ONCE:], label="Problems that changed less"))
     if len(changes) > _MOST:
         st.caption(f"The {_MOST} problems that changed most, of {len(changes):,}.")
 
@@ -149,14 +159,24 @@ def _problem(here: Row, there: Row, benchmark: str, change: Change) -> None:
                     told = True
                     place.html(f'<div class="m-box">{markup.verbatim(item.problem)}</div>')
                     place.html(f'<div class="m-sub">Right answer</div><b>{markup.text(item.answer)}</b>')
-                for sample in sorted(item.samples, key=lambda sample: sample.correct):
-                    st.html(_sample(sample))
+                _samples(sorted(item.samples, key=lambda sample: sample.correct))
+
+
+def _samples(samples: Sequence[SampleRow]) -> None:
+    """The first answers, the others folded, so that both sides can be seen together."""
+    for sample in samples[:_SAMPLES_AT_ONCE]:
+        st.html(_sample(sample))
+    others = samples[_SAMPLES_AT_ONCE:]
+    if others:
+        right = sum(sample.correct for sample in others)
+        with st.expander(f"{words.plural(len(others), 'more answer')}, {right:,} of them right"):
+            st.html("".join(_sample(sample) for sample in others))
 
 
 def _sample(sample: SampleRow) -> str:
     cut = ", cut at the longest response" if sample.truncated else ""
     why = f"{sample.reason} · {words.plural(sample.tokens, 'token')}{cut}"
-    return f'<div class="m-box">{markup.grade(sample.correct, why)}{markup.verbatim(sample.completion)}</div>'
+    return f'<div class="m-box m-answer">{markup.grade(sample.correct, why)}{markup.verbatim(sample.completion)}</div>'
 
 
 main()

@@ -22,6 +22,7 @@ from db.statuses import ENDED
 _TICK = 3.0
 _MOST_METRICS = 12
 _MOST_AUDITS = 200  # of a run
+_MOST_BESIDE = 4  # columns of settings that fit on a narrow screen
 _FIRST_METRICS = ("reward/accuracy", "mtp/coefficient")
 _METRICS, _PAPER, _SETTINGS = "Metrics", "Paper's figures", "Settings"
 
@@ -101,7 +102,7 @@ def _figures(of: Sequence[Group], choices: Choices) -> None:
     _how_to_read(of, choices, values)
     for figure in wanted:
         found = [chart for metric in figure.metrics if (chart := by_metric[metric]).raw or chart.averaged]
-        st.subheader(figure.title)
+        st.header(figure.title)
         st.caption(f"As the paper's figure {figure.number}. {figure.says}")
         if found:
             _draw(found, choices, values)
@@ -155,7 +156,7 @@ def _draw(found: Sequence[Chart], choices: Choices, values: Values) -> None:
     for index, (chart, figure) in enumerate(zip(found, figures, strict=True)):
         if index % 2 == 0:
             columns = st.columns(2 if len(found) > 1 else 1, gap="small")
-        with columns[index % 2].container(border=True):
+        with columns[index % 2].container(border=True, height="stretch"):
             alt = f"{chart.metric} by {axes.TITLES[choices.axis]}"
             st.plotly_chart(figure, key=f"compare:{chart.metric}", config={"displaylogo": False}, alt=alt)
             notes = compare_charts.notes(chart, most_raw=values.most_raw, width=values.stretches.width)
@@ -165,7 +166,7 @@ def _draw(found: Sequence[Chart], choices: Choices, values: Values) -> None:
 
 def _agreement(runs: Sequence[RunDetail]) -> None:
     figure = paper.AGREEMENT
-    st.subheader(figure.title)
+    st.header(figure.title)
     st.caption(f"As the paper's figure {figure.number}. {figure.says}")
     audits: dict[int, tuple[RunDetail, Audits]] = {}
     thinned = []
@@ -222,7 +223,9 @@ def _differences(of: Sequence[Group]) -> None:
     if differing:
         columns = (markup.Column("Setting"), *(markup.Column(group.name) for group in of))
         rows = [[f"<code>{escape(name)}</code>", *map(escape, cells)] for name, *cells in differing]
-        st.html(markup.table(columns, rows, label="Settings that differ"))
+        st.html(markup.table(columns, rows, label="Settings that differ", scrolls=True))
+        if len(of) > _MOST_BESIDE:
+            st.caption("The table scrolls sideways where it is wider than the page.")
     else:
         st.info("These runs differ in no setting.", icon=":material/check:")
     if equal:
@@ -240,7 +243,7 @@ def _legend(of: Sequence[Group]) -> None:
     several = any(len(group.runs) > 1 for group in of)
     runs = sum(len(group.runs) for group in of)
     title = f"{words.plural(len(of), 'group')} of {words.plural(runs, 'run')}" if several else words.plural(runs, "run")
-    with st.expander(title, expanded=len(of) <= 8):
+    with st.expander(f"{title}: which line is which", expanded=len(of) <= 8):
         st.html(_groups_table(of) if several else _runs_table([(group, group.runs[0]) for group in of]))
         caution = compare_charts.caution(of)
         if caution:

@@ -86,7 +86,7 @@ def _further(text: str) -> dict[str, object]:
 
 def _one(entry: Entry) -> None:
     with st.container(border=True):
-        st.subheader(words.literal(entry.name), anchor=False)
+        st.header(words.literal(entry.name), anchor=False)
         st.caption(words.literal(registry.where(entry)))
         if entry.note:
             st.markdown(words.literal(entry.note))
@@ -103,7 +103,8 @@ def _one(entry: Entry) -> None:
 
 
 def _inspection(entry: Entry, data: Data) -> None:
-    found = count(data)
+    with st.spinner("Counting the problems"):
+        found = count(data)
     asked = st.session_state.get(_READ) == entry.name
     if found.later and not asked:
         st.info(f"{words.literal(found.later)}.", icon=":material/cloud:")

@@ -85,10 +85,9 @@ def _draw_all(boards: Sequence[Board], experiment: str | None, *, live: bool) ->
 
 def _draw(board: Board, title: str, places: Mapping[str, int], experiment: str | None, *, live: bool) -> None:
     number = places[board.key]
-    st.subheader(words.literal(title), anchor=False)
-    for sentence in verdict(board):
-        start, _, rest = sentence.partition(": ")
-        st.markdown(f"**{words.literal(start)}:** {words.literal(rest)}")
+    st.header(words.literal(title), anchor=False)
+    said = [sentence.partition(": ") for sentence in verdict(board)]
+    st.markdown("  \n".join(f"**{words.literal(start)}:** {words.literal(rest)}" for start, _, rest in said))
     if board.caveat:
         st.warning(board.caveat, icon=":material/balance:")
     st.caption(words.literal(board_markup.facts(board)))
@@ -190,7 +189,7 @@ def _snapshot(token: str) -> None:
     with store.reading() as connection:
         frozen = snapshots.thaw(connection, token)
     left, right = st.columns([5, 1], vertical_alignment="bottom")
-    left.subheader(words.literal(frozen.snapshot.title), anchor=False)
+    left.header(words.literal(frozen.snapshot.title), anchor=False)
     with right:
         _export(frozen.boards, f"leaderboard-{token}")
     scope = f"experiment {frozen.experiment}" if frozen.experiment else "all experiments"
@@ -205,7 +204,7 @@ def _snapshot(token: str) -> None:
 
 def _reported(boards: Sequence[Board]) -> None:
     st.divider()
-    st.subheader("Reported by the paper, not measured here", anchor=False)
+    st.header("Reported by the paper, not measured here", anchor=False)
     st.caption(
         f"avg@32 in percent, [{paper.CITATION}]({paper.ADDRESS}): MiMo-7B-RL and GLM-4.5-Air on DAPO-Math-17k, 200 steps of 128 × 16, responses up to 8,192 tokens, "
         "temperature 1.0 and top-p 0.7. Seconds per step there: "

@@ -68,7 +68,7 @@ def _queue(park: Park, queued: int, now: float) -> None:
 
 def _machine(machine: Machine, now: float) -> None:
     with st.container(border=True):
-        st.subheader(machine.host, anchor=False)
+        st.header(machine.host, anchor=False)
         for worker in machine.workers:
             _worker(worker, now)
         if not machine.workers:
@@ -169,7 +169,7 @@ def _last(run: HostRun, now: float) -> list[str]:
 
 def _empty() -> None:
     with st.container(border=True):
-        st.subheader("No worker yet", anchor=False)
+        st.header("No worker yet", anchor=False)
         st.markdown("Runs are trained by workers. On this machine, this starts one with everything that it needs:")
         st.code("mtprl up", language="bash")
         st.markdown(

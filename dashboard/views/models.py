@@ -76,7 +76,7 @@ def _add() -> None:
 def _one(entry: Entry) -> None:
     facts = inspect_model(str(entry.content["path"]))
     with st.container(border=True):
-        st.subheader(words.literal(entry.name), anchor=False)
+        st.header(words.literal(entry.name), anchor=False)
         st.caption(words.literal(str(entry.content["path"])))
         if entry.note:
             st.markdown(words.literal(entry.note))

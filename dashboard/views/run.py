@@ -79,9 +79,8 @@ def main() -> None:
         run = reads.get_run(connection, run_id)
     every = None if run.status in ENDED else _TICK
 
-    title, actions = st.columns([2, 3], vertical_alignment="bottom")
-    title.title(run.name, anchor=False)
-    with actions.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+    st.title(run.name, anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center", key="run-actions"):
         follow = every is not None and st.toggle(
             "Live",
             value=True,
@@ -170,7 +169,12 @@ def _header(run_id: int, drawn_for: str) -> None:
     st.html(
         f'<div class="m-head">{markup.status(shown, live=shown == Status.RUNNING)}{markup.regime(run.regime)}'
         f'<span class="m-sub">{markup.text(" · ".join(fact for fact in facts if fact))}</span></div>'
-        + markup.progress(run.step, run.total_steps, palette.regime_colour(run.regime))
+        + markup.progress(
+            run.step,
+            run.total_steps,
+            palette.regime_colour(run.regime),
+            "problems" if run.kind == Kind.EVALUATION else "steps",
+        )
         + f'<div class="m-sub">{markup.text(" · ".join(part for part in (note, left) if part))}</div>'
         + markup.tags([(tag, f"./?tags={quote(tag)}") for tag in run.tags])
         + (f'<div class="m-sub">✎ {markup.text(run.note)}</div>' if run.note else "")

@@ -16,7 +16,7 @@ from db.statuses import ACTIVE, Kind, Status
 
 _ALL, _ALL_REGIMES = "All experiments", "All regimes"
 _KINDS: dict[str, Kind | None] = {
-    "Trainings and evaluations": None,
+    "All kinds": None,
     "Trainings": Kind.TRAINING,
     "Evaluations": Kind.EVALUATION,
 }
@@ -255,7 +255,7 @@ def _about(row: RunRow) -> list[str]:
 
 def _empty() -> None:
     with st.container(border=True):
-        st.subheader("No runs yet", anchor=False)
+        st.header("No runs yet", anchor=False)
         st.markdown(
             "A run appears here as soon as it is submitted. Launch one from a preset, or let the demo train four regimes of a tiny model in a few minutes:"
         )

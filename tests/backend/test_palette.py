@@ -61,8 +61,13 @@ def test_two_regimes_never_look_alike(vision):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_white_labels_are_readable_on_the_primary_colour(theme):
-    assert contrast("#FFFFFF", CONFIG["theme"][theme]["primaryColor"]) >= 3
+    assert contrast("#FFFFFF", CONFIG["theme"][theme]["primaryColor"]) >= 4.5
 
 
-def test_a_repeated_regime_gets_another_dash_and_a_new_one_a_solid_line():
-    assert palette.dashes(["occ", "ce", "occ", "occ"]) == ["solid", "solid", "dash", "dot"]
+def test_a_few_lines_have_a_dash_each():
+    assert palette.dashes(["occ", "ce", "occ", "occ"]) == ["solid", "dash", "dot", "dashdot"]
+
+
+def test_of_many_lines_a_repeated_regime_gets_another_dash_and_a_new_one_a_solid_line():
+    regimes = ["occ", "ce", "occ", "occ", "detach", "ce", "policy"]
+    assert palette.dashes(regimes) == ["solid", "solid", "dash", "dot", "solid", "dash", "solid"]

@@ -27,7 +27,7 @@ def test_audits_are_drawn_with_their_rank_correlations_and_the_ceiling(full_stor
         "Signal and noise, cross-entropy form",
         "Coefficient λ",
         "c, correlation of the gradients",
-        "v2, size of the MTP gradient",
+        "v², size of the MTP gradient",
         "Cosine of the two gradients",
     ]
     specs = [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
@@ -39,7 +39,7 @@ def test_audits_are_drawn_with_their_rank_correlations_and_the_ceiling(full_stor
         result = found.correlation(x, y)
         value, low, high = (f"{part:.2f}".replace("-", "−") for part in result[:3])
         assert f">{value}<" in shown
-        assert f">{low} to {high}<" in shown
+        assert f">{low} … {high}<" in shown
     effects = found.effects()
     assert f"**{effects.equal_signs} of {effects.of}**" in texts(app)
     assert "12 audits, of the last mini-batch of steps 1 to 12." in texts(app)

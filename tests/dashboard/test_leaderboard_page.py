@@ -54,8 +54,8 @@ def test_a_difference_leads_to_the_problems_behind_it_in_the_order_of_their_chan
     query = {key: values[0] for key, values in parse_qs(address.replace("&amp;", "&")).items()}
     app = open_page("changes", **query)
     assert not app.exception
-    [table] = tables(app, "Problems by how much they changed")
-    changes = [float(text.replace("−", "-")) for text in re.findall(r">([+−]\d+\.\d)<", table)]
+    [table], [others] = tables(app, "Problems by how much they changed"), tables(app, "Problems that changed less")
+    changes = [float(text.replace("−", "-")) for text in re.findall(r">([+−]?\d+\.\d)<", table + others)]
     assert len(changes) == 100
     assert [abs(change) for change in changes] == sorted((abs(change) for change in changes), reverse=True)
     problem = parse_qs(urlsplit(re.findall(r'href="([^"]*problem=[^"]*)"', table)[0].replace("&amp;", "&")).query)[
@@ -119,7 +119,7 @@ def test_several_boards_are_numbered_and_refer_to_each_other_by_number(empty_sto
         run = in_store(reads.list_runs)[0]
         synthetic.add_evaluation(connection, run.id, {"doubles": [0.5] * 3}, now=time.time())
     app = open_page("leaderboard")
-    assert [title.value for title in app.subheader][:2] == ["Board 1 · doubles · avg@4", "Board 2 · addition · avg@4"]
+    assert [title.value for title in app.header][:2] == ["Board 1 · doubles · avg@4", "Board 2 · addition · avg@4"]
     assert "Why it is not mixed with board 1" in [expander.label for expander in app.expander]
 
 
@@ -145,7 +145,7 @@ def test_a_snapshot_is_frozen_from_the_page_and_a_later_run_changes_it_in_nothin
     assert not app.exception
     assert tables(app, "addition · avg@4") == before
     assert "The leaderboard of now says something else" in texts(app)
-    assert next(element.value for element in app.subheader) == "Before the fix"
+    assert next(element.value for element in app.header) == "Before the fix"
     assert tables(open_page("leaderboard"), "addition · avg@4") != before
 
 

@@ -189,12 +189,12 @@ def test_a_preset_sets_the_fields_and_the_page_shows_yaml_and_command(empty_stor
 # --- compare ---------------------------------------------------------------------------------------------
 
 
-def test_compare_draws_the_runs_of_the_address_with_a_dash_for_a_repeated_regime(full_store, open_page):
+def test_compare_draws_the_runs_of_the_address_with_a_dash_for_each(full_store, open_page):
     ids = [full_store.runs[name] for name in ("occ", "occ again", "detach")]
     app = open_page("compare", runs=",".join(map(str, ids)))
     assert app.multiselect(key="compared").value == ids
     spec = json.loads(app.get("plotly_chart")[0].proto.spec)
-    assert [line["line"]["dash"] for line in spec["data"]] == ["solid", "dash", "solid"]
+    assert [line["line"]["dash"] for line in spec["data"]] == ["solid", "dash", "dot"]
     assert spec["data"][0]["line"]["color"] == spec["data"][1]["line"]["color"] != spec["data"][2]["line"]["color"]
 
 

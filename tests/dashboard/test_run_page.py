@@ -78,9 +78,9 @@ def test_events_leave_checkpoints_out_until_they_are_asked_for_and_say_so(full_s
     app = open_page("run", run=str(run), tab="Events")
     shown, counted = html(app), texts(app)
     assert "submitted to experiment demo" in shown
-    assert "entropy_collapse: 0.1" in shown
+    assert "Entropy collapse. 0.1" in shown
     assert "saved checkpoints" not in shown
-    assert "not shown: 1 checkpoints" in counted
+    assert "not shown: 1 checkpoint" in counted
     app.pills(key="events").set_value(["checkpoints"]).run()
     assert "saved checkpoints" in html(app)
     assert "submitted to experiment demo" not in html(app)
