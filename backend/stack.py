@@ -207,7 +207,7 @@ def dashboard_command(port: int) -> list[str]:
         "server.fileWatcherType": "none",
     }
     return [
-        *(sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py")),
+        *(sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py")),
         *(word for key, value in options.items() for word in (f"--{key}", str(value))),
     ]
 

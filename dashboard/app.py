@@ -1,4 +1,4 @@
-"""Navigation only. Start with `python -m streamlit run dashboard/app.py` from the repository's root, or with `mtprl up`."""
+"""Navigation only. Start with `python -m streamlit run dashboard/server.py` from the repository's root, or with `mtprl up`."""
 
 from pathlib import Path
 

@@ -31,6 +31,7 @@ STYLE = """<style>
 a:focus-visible, [role="tab"]:focus-visible { outline: 2px solid currentColor !important; outline-offset: -2px; }
 /* The choice of a logarithmic axis stands in the room below its chart, so that charts side by side end at one height. */
 [class*="st-key-log-"] { margin-top: -2.7rem; z-index: 1; width: fit-content; }
+[data-testid="stElementContainer"]:has(.m-unseen) { display: none; }
 .m-scroll { overflow-x: auto; }
 .m-table { width: 100%; border-collapse: collapse; font-size: 0.93rem; font-variant-numeric: tabular-nums; }
 .m-table th { text-align: left; font-weight: 600; font-size: 0.8rem; opacity: 0.68; padding: 0.45rem 0.6rem; white-space: nowrap;

@@ -13,7 +13,7 @@ from backend.audits import Audits
 from backend.comparison import axes, groups, lines, paper, table
 from backend.comparison.groups import Group
 from backend.comparison.lines import Chart, Values
-from dashboard import compare_charts, compare_choices, markup, navigation, store
+from dashboard import compare_charts, compare_choices, front_end, markup, navigation, store
 from dashboard.compare_choices import Choices
 from db import reads
 from db.reads import RunDetail
@@ -30,6 +30,7 @@ _METRICS, _PAPER, _SETTINGS = "Metrics", "Paper's figures", "Settings"
 def main() -> None:
     """Draw the page."""
     st.title("Compare", anchor=False)
+    front_end.start_charts()
     chosen = compare_choices.runs()
     if chosen is None:
         st.info("There are no runs to compare yet.", icon=":material/stacked_line_chart:")

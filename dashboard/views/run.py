@@ -18,6 +18,7 @@ from dashboard import (
     completions_tab,
     evaluation_tabs,
     events_tab,
+    front_end,
     labelling,
     liveness,
     log_tab,
@@ -90,6 +91,7 @@ def main() -> None:
         run_actions.draw(run)
         labelling.edit(run)
         run_tabs.export(run)
+    front_end.start_charts()
     st.fragment(_header, run_every=every)(run.id, run.status)
     drawn = _TABS[run.kind]
     tabs = st.tabs(list(drawn), key="tab", on_change="rerun", bind="query-params")
