@@ -127,10 +127,10 @@ def results(of: Run) -> Results:
         return outcomes.results(connection, _find(connection, of))
 
 
-def boards(experiment: str | None = None) -> list[Board]:
-    """The leaderboard: one board per protocol, with intervals and differences to detach."""
+def boards(experiment: str | None = None, *, archived: bool = False) -> list[Board]:
+    """The leaderboard: one board per protocol, with intervals and differences to detach; archived runs count only with `archived=True`."""
     with _reading() as connection:
-        return leaderboard(connection, experiment)
+        return leaderboard(connection, experiment, archived=archived)
 
 
 @contextmanager

@@ -98,6 +98,11 @@ def alarm(name: str) -> str:
     return name.replace("/", ", ").replace("_", " ").capitalize()
 
 
+def archived_left_out(count: int) -> str:
+    """That so many archived runs do not count; "" where there are none."""
+    return f"{plural(count, 'archived run')} {'is' if count == 1 else 'are'} left out" if count else ""
+
+
 def literal(text: str) -> str:
     """Text with the characters escaped that Markdown would read, but for commands between backticks."""
     parts = text.split("`")

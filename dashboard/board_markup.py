@@ -18,11 +18,18 @@ Address = Callable[[Row, str], str | None]
 
 
 def changes_address(
-    board: Board, row: str, against: str, benchmark: str, experiment: str | None, problem: str | None = None
+    board: Board,
+    row: str,
+    against: str,
+    benchmark: str,
+    experiment: str | None,
+    archived: bool,
+    problem: str | None = None,
 ) -> str:
-    """The page of what changed between two rows, by their keys, on the board of an experiment or of all."""
+    """The page of what changed between two rows, by their keys, on the board of an experiment or of all, with archived runs or without."""
     asked = {"within": experiment, "board": board.key, "row": row, "against": against, "benchmark": benchmark}
-    return f"changes?{urlencode({name: value for name, value in (asked | {'problem': problem}).items() if value})}"
+    more = {"archived_too": "true" if archived else None, "problem": problem}
+    return f"changes?{urlencode({name: value for name, value in (asked | more).items() if value})}"
 
 
 def facts(board: Board) -> str:

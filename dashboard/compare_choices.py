@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from backend import words
 from backend.comparison import axes, groups
 from backend.comparison.groups import Group
 from backend.comparison.smoothing import Kind, Smoothing
@@ -57,11 +58,12 @@ def runs() -> list[RunDetail] | None:
     first, second, button = st.columns([3, 3, 2], vertical_alignment="bottom")
     experiment = first.selectbox("Offer runs of", [_ALL, *experiments], key="of_experiment", bind="query-params")
     tag = second.selectbox("Tagged", [_ANY_TAG, *tags], key="with_tag", bind="query-params", disabled=not tags)
-    filters: RunFilters = {"kind": RunKind.TRAINING, "archived": False}
+    filters: RunFilters = {"kind": RunKind.TRAINING}
     if experiment != _ALL:
         filters["experiment"] = experiment
     if tag != _ANY_TAG:
         filters["tags"] = [tag]
+    filters["archived"] = None if _archived(filters) else False
     kept = list(dict.fromkeys([*asked, *st.session_state.get(_RUNS, [])]))
     with store.reading() as connection:
         offered = {
@@ -93,6 +95,22 @@ def runs() -> list[RunDetail] | None:
         st.query_params["runs"] = ",".join(map(str, ids))
     with store.reading() as connection:
         return [reads.get_run(connection, run_id) for run_id in ids]
+
+
+def _archived(filters: RunFilters) -> bool:
+    """Whether archived runs are offered; where there are none, nothing is asked."""
+    with store.reading() as connection:
+        put_away = reads.count_runs(connection, **RunFilters({**filters, "archived": True}))
+    if not put_away:
+        return False
+    said, switch = st.columns([5, 2], vertical_alignment="center")
+    offered = switch.toggle("Offer archived runs", key="with_archived", bind="query-params")
+    said.caption(
+        f"{words.plural(put_away, 'archived run')} among those offered."
+        if offered
+        else f"{words.archived_left_out(put_away)} of what is offered."
+    )
+    return offered
 
 
 def how(chosen: Sequence[RunDetail]) -> Choices:

@@ -10,15 +10,15 @@ from dashboard import store
 from db import reads
 
 
-def live_boards(experiment: str | None) -> list[Board]:
-    """Those of one experiment, or of all."""
+def live_boards(experiment: str | None, archived: bool = False) -> list[Board]:
+    """Those of one experiment, or of all; with archived runs or without."""
     with store.reading() as connection:
         mark = reads.finished_mark(connection)
-    return _made(settings().database_url, experiment, mark)
+    return _made(settings().database_url, experiment, archived, mark)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _made(address: str, experiment: str | None, mark: tuple[int, float]) -> list[Board]:
+def _made(address: str, experiment: str | None, archived: bool, mark: tuple[float, ...]) -> list[Board]:
     """The address of the store and the mark of what has finished are what tells one answer from another."""
     with store.reading() as connection:
-        return leaderboard(connection, experiment)
+        return leaderboard(connection, experiment, archived=archived)

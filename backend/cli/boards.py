@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.common import Experiment, Json, print_json, reading
+from backend.cli.common import Archived, Experiment, Json, print_json, reading, tell
 
 
 class Format(StrEnum):
@@ -22,6 +22,7 @@ class Format(StrEnum):
 
 def leaderboard(
     experiment: Experiment = None,
+    archived: Archived = False,
     as_json: Json = False,
     format: Annotated[Format | None, typer.Option(help="csv or markdown in the place of a table.")] = None,
     freeze: Annotated[
@@ -35,7 +36,7 @@ def leaderboard(
     """Compare regimes on held-out problems, among runs for which that means something."""
     from backend import leaderboard as service
     from backend import show as output
-    from backend import store
+    from backend import store, words
     from backend.leaderboard import export
     from backend.leaderboard import snapshots as frozen
 
@@ -46,11 +47,13 @@ def leaderboard(
     if snapshots:
         _list_snapshots(as_json)
         return
-    if snapshot is not None and (experiment is not None or freeze is not None):
-        raise typer.BadParameter("a snapshot is what it is: give neither --experiment nor --freeze with it")
+    if snapshot is not None and (experiment is not None or freeze is not None or archived):
+        raise typer.BadParameter("a snapshot is what it is: give neither --experiment, --archived nor --freeze with it")
     with reading() as connection:
         if snapshot is None:
-            boards = service.leaderboard(connection, experiment)
+            boards = service.leaderboard(connection, experiment, archived=archived)
+            if not archived and (said := words.archived_left_out(service.left_out(connection, experiment))):
+                tell(f"{said}; --archived counts them")
         else:
             boards = frozen.thaw(connection, snapshot).boards
     if freeze is not None:

@@ -25,6 +25,7 @@ Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, or its name where only one has it.", show_default=False)
 ]
 Experiment = Annotated[str | None, typer.Option(help="Only this experiment.")]
+Archived = Annotated[bool, typer.Option("--archived", help="Count archived runs, too.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

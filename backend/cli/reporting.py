@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.common import reading
+from backend.cli.common import Archived, reading, tell
 
 
 def report(
@@ -27,24 +27,33 @@ def report(
             "--format", help="html, markdown, or both.", show_default="html,markdown, or what the file's ending says"
         ),
     ] = None,
+    archived: Archived = False,
 ) -> None:
     """Write a report on an experiment: answer, protocol, curves, coefficient, every run, configurations, and the commands to repeat it.
 
     The HTML file needs nothing else, no network either.
     """
     from backend import report as service
-    from backend import show
+    from backend import show, words
+    from db import reads
 
     files = _files(experiment, output, formats)
     console = show.console(stderr=True)
     with console.status("reading") as status, reading() as connection:
         made = service.make(
-            connection, experiment, now=time.time(), tell=lambda what: status.update(f"reading: {what}")
+            connection,
+            experiment,
+            now=time.time(),
+            tell=lambda what: status.update(f"reading: {what}"),
+            archived=archived,
         )
+        put_away = 0 if archived else reads.count_runs(connection, experiment=experiment, archived=True)
     for format, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(service.written(made, format), encoding="utf-8")
         typer.echo(path)
+    if said := words.archived_left_out(put_away):
+        tell(f"{said}; --archived counts them")
 
 
 def _files(experiment: str, output: Path, formats: str | None) -> dict[str, Path]:

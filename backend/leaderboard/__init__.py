@@ -26,7 +26,7 @@ from backend.leaderboard.board import (
     numbers,
     titles,
 )
-from backend.leaderboard.build import leaderboard
+from backend.leaderboard.build import leaderboard, left_out
 
 __all__ = [
     "Board",
@@ -37,6 +37,7 @@ __all__ = [
     "boards_from_json",
     "boards_to_json",
     "leaderboard",
+    "left_out",
     "numbers",
     "titles",
 ]

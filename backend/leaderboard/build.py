@@ -14,7 +14,7 @@ from backend.leaderboard.board import Board, Difference, Row, RowRun
 from backend.leaderboard.protocol import Entry, flat, key_of, nearest, variant
 from backend.results import answers
 from db import reads
-from db.reads import EvaluationRow, RunDetail, Series
+from db.reads import EvaluationRow, RunDetail, RunFilters, Series
 from db.statuses import Kind, Status
 from trainer.config import parse
 from trainer.errors import ConfigError
@@ -44,9 +44,12 @@ Pool = Sequence[Entry]
 """The trainings of one method, one per seed."""
 
 
-def leaderboard(connection: Connection, experiment: str | None = None) -> list[Board]:
-    """The boards of one experiment, or of all finished trainings; first those that compare methods, of these that with the newest training."""
-    entries = _entries(connection, experiment)
+def leaderboard(connection: Connection, experiment: str | None = None, *, archived: bool = False) -> list[Board]:
+    """The boards of one experiment, or of all finished trainings; first those that compare methods, of these that with the newest training.
+
+    Archived trainings and evaluations count with `archived` alone; `left_out` says how many there are.
+    """
+    entries = _entries(connection, experiment, archived)
     series = reads.series(connection, list({entry.run.id for entry in entries}), [ACCEPTANCE, STEP_SECONDS])
     by_protocol: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -59,6 +62,11 @@ def leaderboard(connection: Connection, experiment: str | None = None) -> list[B
     ]
 
 
+def left_out(connection: Connection, experiment: str | None = None) -> int:
+    """How many finished trainings and evaluations are archived, and so do not count."""
+    return reads.count_runs(connection, experiment=experiment, status=Status.FINISHED, archived=True)
+
+
 def _weight(entries: Sequence[Entry]) -> tuple[bool, int, int]:
     """What puts a board before others: several methods of enough seeds, then a newer training, then a newer evaluation.
 
@@ -68,13 +76,13 @@ def _weight(entries: Sequence[Entry]) -> tuple[bool, int, int]:
     return len(able) > 1, max(entry.run.id for entry in entries), max(entry.evaluator.id for entry in entries)
 
 
-def _entries(connection: Connection, experiment: str | None) -> list[Entry]:
+def _entries(connection: Connection, experiment: str | None, archived: bool) -> list[Entry]:
     """Every evaluation of what a finished training ended with, the newest last."""
-    finished = reads.list_runs(
-        connection, experiment=experiment, status=Status.FINISHED, kind=Kind.TRAINING, limit=MOST_RUNS
-    )
-    trainings = {row.id for row in finished}
-    jobs = reads.list_runs(connection, status=Status.FINISHED, kind=Kind.EVALUATION, limit=MOST_RUNS)
+    of: RunFilters = {"status": Status.FINISHED, "archived": None if archived else False}
+    training: RunFilters = {**of, "experiment": experiment, "kind": Kind.TRAINING}
+    trainings = {row.id for row in reads.list_runs(connection, limit=MOST_RUNS, **training)}
+    job: RunFilters = {**of, "kind": Kind.EVALUATION}
+    jobs = reads.list_runs(connection, limit=MOST_RUNS, **job)
     evaluators = [*trainings, *(row.id for row in jobs if row.evaluates in trainings)]
     by_evaluator: dict[int, dict[str, EvaluationRow]] = defaultdict(dict)
     for row in reads.evaluations(connection, evaluators, last_only=True):

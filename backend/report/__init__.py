@@ -39,16 +39,24 @@ def written(report: Report, format: str) -> str:
     return to_html(report) if format == "html" else to_markdown(report)
 
 
-def make(connection: Connection, experiment: str, *, now: float, tell: Tell = lambda what: None) -> Report:
+def make(
+    connection: Connection,
+    experiment: str,
+    *,
+    now: float,
+    tell: Tell = lambda what: None,
+    archived: bool = False,
+) -> Report:
     """The report on an experiment as it is now.
 
     Args:
         tell: is told what is being read.
+        archived: whether archived runs count.
 
     Raises:
         StoreError: there is no such experiment.
     """
-    found = gather(connection, experiment, now, tell)
+    found = gather(connection, experiment, now, tell, archived=archived)
     tell("figures")
     sections = [
         answer.section(found),

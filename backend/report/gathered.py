@@ -71,6 +71,8 @@ class Gathered:
     build: Build
     left_out: int
     """Runs of the experiment beyond `MOST_RUNS`."""
+    archived: int
+    """Archived runs of the experiment that do not count."""
 
     @property
     def methods(self) -> list[Method]:
@@ -93,8 +95,8 @@ class Gathered:
         return {name for values in self.latest.values() for name in values}
 
 
-def gather(connection: Connection, experiment: str, now: float, tell: Tell) -> Gathered:
-    """Read everything.
+def gather(connection: Connection, experiment: str, now: float, tell: Tell, *, archived: bool = False) -> Gathered:
+    """Read everything; of archived runs only with `archived`.
 
     Raises:
         StoreError: there is no such experiment.
@@ -104,10 +106,12 @@ def gather(connection: Connection, experiment: str, now: float, tell: Tell) -> G
         others = ", ".join(list(known)[:10]) or "there is none yet"
         raise StoreError(f"experiment {experiment!r} does not exist; those that do: {others}")
     tell("runs")
+    put_away = 0 if archived else reads.count_runs(connection, experiment=experiment, archived=True)
+    which = None if archived else False
     rows = [
         row
         for kind in (Kind.TRAINING, Kind.EVALUATION)
-        for row in reads.list_runs(connection, experiment=experiment, kind=kind, limit=MOST_RUNS)
+        for row in reads.list_runs(connection, experiment=experiment, kind=kind, archived=which, limit=MOST_RUNS)
     ]
     details = [reads.get_run(connection, row.id) for row in rows]
     trainings = [run for run in details if run.kind == Kind.TRAINING]
@@ -122,7 +126,7 @@ def gather(connection: Connection, experiment: str, now: float, tell: Tell) -> G
     evaluation_means = reads.stretch_means(connection, ids, evaluated, width=evaluation_width)
     lines = reads.series(connection, ids, [*METRICS, *evaluated], max_points=MOST_POINTS)
     tell("leaderboard")
-    boards = leaderboard(connection, experiment)
+    boards = leaderboard(connection, experiment, archived=archived)
     tell("alarms and audits")
     audits, made = _audits(connection, latest)
     return Gathered(
@@ -144,7 +148,8 @@ def gather(connection: Connection, experiment: str, now: float, tell: Tell) -> G
         audits_made=made,
         attempts={run.id: first_attempt(run.folder) for run in trainings if run.attempts},
         build=build_of(),
-        left_out=max(known[experiment].runs - len(rows), 0),
+        left_out=max(known[experiment].runs - put_away - len(rows), 0),
+        archived=put_away,
     )
 
 

@@ -1,4 +1,4 @@
-"""What stands behind a difference, at `/changes?within=EXPERIMENT&board=...&row=...&against=...&benchmark=...&problem=...`."""
+"""What stands behind a difference: `/changes?within=EXPERIMENT&board=...&row=...&against=...&benchmark=...&archived_too=true&problem=...`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,11 @@ def main() -> None:
     """Draw the problems on which two rows differ, and one of them with all that was answered."""
     st.title("What changed", anchor=False)
     st.page_link(navigation.leaderboard(), label="Leaderboard", icon=":material/arrow_back:")
-    board = next(
-        (board for board in live_boards(st.query_params.get("within")) if board.key == st.query_params.get("board")),
-        None,
-    )
     if "board" not in st.query_params:
         st.info("No difference is chosen. Choose one on the leaderboard: each leads here.", icon=":material/info:")
         return
+    boards = live_boards(st.query_params.get("within"), _with_archived())
+    board = next((board for board in boards if board.key == st.query_params.get("board")), None)
     if board is None or len(board.rows) < 2:
         st.warning(
             "This board is not there any more, or has one row only: later runs or evaluations took its place. The leaderboard has those of now.",
@@ -52,6 +50,10 @@ def main() -> None:
     if chosen is not None:
         _problem(here, there, benchmark, chosen)
     _list(board, here, there, benchmark, changes)
+
+
+def _with_archived() -> bool:
+    return st.query_params.get("archived_too") == "true"
 
 
 def _choices(board: Board) -> tuple[Row, Row, str]:
@@ -97,7 +99,8 @@ def _list(board: Board, here: Row, there: Row, benchmark: str, changes: Sequence
     rows = [
         [
             markup.link(
-                change.item_id, changes_address(board, here.key, there.key, benchmark, experiment, change.item_id)
+                change.item_id,
+                changes_address(board, here.key, there.key, benchmark, experiment, _with_archived(), change.item_id),
             ),
             _share(change.here, here.regime),
             _share(change.there, there.regime),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 import streamlit as st
 
 from backend import report, words
-from backend.leaderboard import Board, Row, boards_to_json, export, figures, numbers, paper, snapshots, titles
+from backend.leaderboard import Board, Row, boards_to_json, export, figures, left_out, numbers, paper, snapshots, titles
 from backend.leaderboard.words import verdict
 from backend.store import reading, writing
 from dashboard import board_markup, markup, navigation, store
@@ -41,9 +41,10 @@ def _now() -> None:
     if len(experiments) > 1:
         experiment = left.selectbox("Experiment", [_ALL, *experiments], key="experiment", bind="query-params")
     chosen = None if experiment == _ALL else experiment
-    boards = live_boards(chosen)
+    archived = _archived(chosen)
+    boards = live_boards(chosen, archived)
     with tools[0]:
-        _report(chosen or (experiments[0] if len(experiments) == 1 else None))
+        _report(chosen or (experiments[0] if len(experiments) == 1 else None), archived)
     with tools[1]:
         _export(boards, "leaderboard")
     with tools[2]:
@@ -55,13 +56,29 @@ def _now() -> None:
             opens = markup.link(kept.title, f"leaderboard?snapshot={kept.token}")
             st.html(f'<div class="m-plain">Frozen: {opens}</div>')
             st.code(f"leaderboard?snapshot={kept.token}", language=None)
-    _follow(chosen)
+    _follow(chosen, archived)
     _reported(boards)
 
 
+def _archived(experiment: str | None) -> bool:
+    """Whether archived runs count; where there are none, nothing is asked."""
+    with store.reading() as connection:
+        put_away = left_out(connection, experiment)
+    if not put_away:
+        return False
+    said, switch = st.columns([5, 2], vertical_alignment="center")
+    counted = switch.toggle("Count archived runs", key="count_archived", bind="query-params")
+    said.caption(
+        f"{words.plural(put_away, 'archived run')} {'counts' if put_away == 1 else 'count'} here."
+        if counted
+        else f"{words.archived_left_out(put_away)}."
+    )
+    return counted
+
+
 @st.fragment(run_every=_TICK)
-def _follow(experiment: str | None) -> None:
-    boards = live_boards(experiment)
+def _follow(experiment: str | None, archived: bool) -> None:
+    boards = live_boards(experiment, archived)
     if not boards:
         with st.container(border=True):
             st.markdown(
@@ -69,7 +86,7 @@ def _follow(experiment: str | None) -> None:
             )
             st.page_link(navigation.new_run(), label="Configure a run", icon=":material/add_circle:")
         return
-    _draw_all(boards, experiment, live=True)
+    _draw_all(boards, experiment, live=True, archived=archived)
     st.caption(
         "Each board holds the finished runs that share base model, data, budget, rewards, benchmarks and decoding; a run counts with its evaluation after its last step. "
         "Intervals are 95 %; differences are paired by problem and to detach trained in the same way; p deals the trainings out anew and is corrected for all "
@@ -77,13 +94,17 @@ def _follow(experiment: str | None) -> None:
     )
 
 
-def _draw_all(boards: Sequence[Board], experiment: str | None, *, live: bool) -> None:
+def _draw_all(boards: Sequence[Board], experiment: str | None, *, live: bool, archived: bool = False) -> None:
     called, places = titles(boards), numbers(boards)
     for board in boards:
-        _draw(board, called[board.key], places, experiment, live=live)
+        drawn = partial(_changes, board, experiment=experiment, archived=archived) if live else None
+        _draw(board, called[board.key], places, drawn)
 
 
-def _draw(board: Board, title: str, places: Mapping[str, int], experiment: str | None, *, live: bool) -> None:
+def _draw(
+    board: Board, title: str, places: Mapping[str, int], changes: Callable[[Row, str], str | None] | None
+) -> None:
+    """One board; `changes` gives the address of what stands behind a row's difference, where that can still be looked at."""
     number = places[board.key]
     st.header(words.literal(title), anchor=False)
     said = [sentence.partition(": ") for sentence in verdict(board)]
@@ -95,7 +116,7 @@ def _draw(board: Board, title: str, places: Mapping[str, int], experiment: str |
         near = f"board {places[board.nearest]}"
         with st.expander(f"Why it is not mixed with {near}"):
             st.html(board_markup.differences_table(board.differs, "Here", f"There, {near}"))
-    st.html(board_markup.table(board, lambda row, name: _changes(board, row, name, experiment) if live else None))
+    st.html(board_markup.table(board, changes or (lambda row, name: None)))
     left, right = st.columns(2, gap="small")
     with left.container(border=True, height="stretch"):
         alt = f"{board.title} of each method with its interval"
@@ -105,7 +126,7 @@ def _draw(board: Board, title: str, places: Mapping[str, int], experiment: str |
         with right.container(border=True, height="stretch"):
             alt = "Difference of each method to detach with its interval"
             st.plotly_chart(differences, key=f"differences:{number}", config=_NO_BAR, alt=alt)
-    if live:
+    if changes is not None:
         st.page_link(
             navigation.compare(),
             label="Compare these runs step by step",
@@ -114,13 +135,13 @@ def _draw(board: Board, title: str, places: Mapping[str, int], experiment: str |
         )
 
 
-def _changes(board: Board, row: Row, benchmark: str, experiment: str | None) -> str | None:
+def _changes(board: Board, row: Row, benchmark: str, *, experiment: str | None, archived: bool) -> str | None:
     if row.difference is None:
         return None
-    return board_markup.changes_address(board, row.key, row.difference.to, benchmark, experiment)
+    return board_markup.changes_address(board, row.key, row.difference.to, benchmark, experiment, archived)
 
 
-def _report(experiment: str | None) -> None:
+def _report(experiment: str | None, archived: bool) -> None:
     """Downloads that are made when they are asked for: a report reads all runs of its experiment."""
     with st.popover("Report", icon=":material/description:", width="stretch"):
         if experiment is None:
@@ -132,16 +153,16 @@ def _report(experiment: str | None) -> None:
         for format, title in (("html", "HTML, one file"), ("markdown", "Markdown")):
             st.download_button(
                 title,
-                partial(_reported_now, experiment, format),
+                partial(_reported_now, experiment, format, archived),
                 report.file_name(experiment, format),
                 key=f"report:{format}",
                 on_click="ignore",
             )
 
 
-def _reported_now(experiment: str, format: str) -> str:
+def _reported_now(experiment: str, format: str, archived: bool) -> str:
     with reading() as connection:
-        return report.written(report.make(connection, experiment, now=time.time()), format)
+        return report.written(report.make(connection, experiment, now=time.time(), archived=archived), format)
 
 
 def _export(boards: Sequence[Board], name: str) -> None:
@@ -198,7 +219,9 @@ def _snapshot(token: str) -> None:
         icon=":material/ac_unit:",
     )
     if snapshots.moved_on(frozen, live_boards(frozen.experiment)):
-        st.caption("The leaderboard of now says something else: runs or evaluations have finished or gone since.")
+        st.caption(
+            "The leaderboard of now says something else: runs or evaluations have finished, been archived or gone since."
+        )
     _draw_all(frozen.boards, frozen.experiment, live=False)
 
 

@@ -257,12 +257,14 @@ def status_counts(connection: Connection) -> dict[Status, int]:
     return counts
 
 
-def finished_mark(connection: Connection) -> tuple[int, float]:
-    """How many runs have finished, and when the last one did: the same as before as long as no run finished, or was taken up again."""
-    count, last = connection.execute(
-        select(func.count(), func.max(runs.c.ended_at)).where(runs.c.status == Status.FINISHED)
-    ).one()
-    return count, last or 0.0
+def finished_mark(connection: Connection) -> tuple[int, float, int, float]:
+    """How many runs have finished, and when the last one did; of these how many are archived, and since when the last one is.
+
+    The same as before as long as no run finished, was taken up again, archived or brought back.
+    """
+    numbers = (func.count(), func.max(runs.c.ended_at), func.count(runs.c.archived_at), func.max(runs.c.archived_at))
+    count, last, archived, put_away = connection.execute(select(*numbers).where(runs.c.status == Status.FINISHED)).one()
+    return count, last or 0.0, archived, put_away or 0.0
 
 
 def experiments(connection: Connection) -> list[ExperimentRow]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pages import charts, html, in_store, texts
 
+from backend import labels
 from dashboard import compare_charts
 from db import reads
 
@@ -88,6 +89,20 @@ def test_choosing_an_experiment_offers_its_runs_and_takes_all_of_them(full_store
     button.click().run()
     assert app.multiselect(key="compared").value == _ids(full_store, "off")
     assert app.query_params["runs"] in (str(full_store.runs["off"]), [str(full_store.runs["off"])])
+
+
+def test_archived_runs_are_offered_only_when_asked_for_and_the_page_says_so(full_store, open_page):
+    labels.archive([full_store.runs["off"]])
+    app = open_page("compare", of_experiment="controls")
+    assert "1 archived run is left out of what is offered." in texts(app)
+    assert _ids(full_store, "off")[0] not in app.multiselect(key="compared").options
+    [button] = [button for button in app.button if button.label.startswith("Choose all")]
+    assert (button.label, button.disabled) == ("Choose all 0", True)
+    app.toggle(key="with_archived").set_value(True).run()
+    [button] = [button for button in app.button if button.label.startswith("Choose all")]
+    assert button.label == "Choose all 1"
+    shared = open_page("compare", runs=str(full_store.runs["off"]))
+    assert shared.multiselect(key="compared").value == _ids(full_store, "off"), "a link goes on to show what it showed"
 
 
 def test_a_chart_that_does_not_draw_every_value_says_so(full_store, open_page, monkeypatch):

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import synthetic
 from pages import charts, html, in_store, texts
 
-from backend import store
+from backend import labels, store
 from backend.leaderboard import RowRun, behind, leaderboard, snapshots
 from db import reads
 
@@ -39,6 +39,26 @@ def test_few_seeds_rank_nothing_and_the_page_says_so(full_store, open_page):
     [table] = tables(app, "addition · avg@4")
     assert "To detach, points" in table
     assert "too few seeds" in table
+
+
+def test_archived_runs_do_not_count_until_asked_for_and_the_page_says_how_many_there_are(empty_store, open_page):
+    add(empty_store, ("detach", 0), ("detach", 1), ("occ", 0))
+    assert not open_page("leaderboard").toggle
+    away = in_store(lambda connection: reads.list_runs(connection, regime="occ"))[0].id
+    labels.archive([away])
+    app = open_page("leaderboard")
+    assert "1 archived run is left out." in texts(app)
+    assert tables(app, "addition · avg@4")[0].count("<tr") == 2
+    app.toggle(key="count_archived").set_value(True).run()
+    assert "1 archived run counts here." in texts(app)
+    [table] = tables(app, "addition · avg@4")
+    assert table.count("<tr") == 3
+    [address] = set(re.findall(r'href="changes\?([^"]*)"', html(app)))
+    query = {key: values[0] for key, values in parse_qs(address.replace("&amp;", "&")).items()}
+    assert query["archived_too"] == "true"
+    app = open_page("changes", **query)
+    assert "Right, occ dapo" in html(app)
+    assert "not there any more" in texts(open_page("changes", **{**query, "archived_too": ""}))
 
 
 def test_three_seeds_a_side_are_ranked_and_judged(empty_store, open_page):

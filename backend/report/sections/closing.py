@@ -132,6 +132,8 @@ def _limits(found: Gathered) -> Iterator[str]:
             "The intervals of the curves hold at each step by itself, not for whole curves; they know of seeds and not of problems, and are not "
             "corrected for how many are looked at. Differences are to be read off the tables."
         )
+    if found.archived:
+        yield f"{words.archived_left_out(found.archived)}: nothing here counts or lists them; `mtprl report --archived` does."
     if found.left_out:
         yield f"Only the newest {MOST_RUNS} trainings and evaluations are in the report; {found.left_out} older ones are left out."
 

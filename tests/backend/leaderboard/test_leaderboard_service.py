@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from boards_now import boards
 
-from backend import show
+from backend import labels, show
 from backend.leaderboard import FieldDifference
 from backend.leaderboard.protocol import differences
 from db.statuses import Status
@@ -94,6 +94,26 @@ def test_only_the_experiment_that_was_asked_for_is_shown(finished: Make) -> None
     finished("detach", HALF)
     assert len(boards("board")) == 1
     assert boards("another") == []
+
+
+def test_archived_trainings_and_evaluations_count_only_when_asked_for_and_are_counted(
+    finished: Make, evaluated: Make, mtprl: Callable[..., tuple[int, str, str]]
+) -> None:
+    kept, away = finished("detach", HALF, seed=0), finished("detach", MOST, seed=1)
+    jobs = [evaluated(run, NONE) for run in (kept, away)]
+    later = evaluated(kept, MOST)
+    labels.archive([away, later])
+    by_how = {board.evaluated: board for board in boards()}
+    assert {row.run_ids for board in by_how.values() for row in board.rows} == {(kept,)}
+    assert by_how["by a job of its own"].rows[0].runs[0].evaluated_by == jobs[0]
+    everything = {board.evaluated: board for board in boards(archived=True)}
+    assert everything["by the training itself"].rows[0].run_ids == (kept, away)
+    assert {run.evaluated_by for run in everything["by a job of its own"].rows[0].runs} == {later, jobs[1]}
+    assert "2 archived runs are left out; --archived counts them" in mtprl("leaderboard")[2]
+    code, out, err = mtprl("leaderboard", "--archived", "--json")
+    assert (code, "left out" in err, json.loads(out)[1]["rows"][0]["runs"][1]["run_id"]) == (0, False, away)
+    labels.archive([away, later], undo=True)
+    assert mtprl("leaderboard")[2] == ""
 
 
 # --- order -------------------------------------------------------------------------------------------------

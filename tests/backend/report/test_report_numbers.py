@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection
 
-from backend import words
+from backend import labels, report, store, words
 from backend.leaderboard import export, leaderboard
 from backend.leaderboard.words import verdict
 from backend.report import Report
@@ -138,6 +138,22 @@ def test_of_a_seed_the_newest_run_that_neither_failed_nor_was_stopped_is_average
     [method] = methods_of([replace(run, id=number, status=status) for number, status in statuses.items()])
     assert [one.id for one in method.runs] == [1, 2, 3, 4]
     assert [one.id for one in method.averaged] == [2]
+
+
+def test_archived_runs_are_in_no_table_until_asked_for_and_the_report_says_how_many(filled):
+    away = filled.runs["demo"]["occ 2"]
+    labels.archive([away])
+    with store.reading() as connection:
+        found = gather(connection, "demo", 0.0, lambda what: None)
+        text = report.written(report.make(connection, "demo", now=0.0), "markdown")
+        everything = gather(connection, "demo", 0.0, lambda what: None, archived=True)
+    assert (found.archived, found.left_out) == (1, 0)
+    assert away not in {run.id for run in found.runs}
+    assert all(away not in row.run_ids for board in found.boards for row in board.rows)
+    assert "1 archived run is left out: nothing here counts or lists them" in text
+    assert everything.archived == 0
+    assert away in {run.id for run in everything.runs}
+    assert any(away in row.run_ids for board in everything.boards for row in board.rows)
 
 
 def test_runs_that_never_started_are_listed_and_are_no_method_and_no_seed(connection: Connection, filled):
