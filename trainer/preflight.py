@@ -24,13 +24,9 @@ from trainer.config import (
     RunConfig,
 )
 from trainer.errors import ConfigError, DataError, Problem
+from trainer.models.headers import HEADS_CONFIG, HEADS_FILE, LONGEST_HEADER
+from trainer.models.readable import carried_by, why_not_trained
 from trainer.tasks import check as check_data
-
-# As in trainer.models.storage, which cannot be imported without torch.
-HEADS_FILE = "mtp.safetensors"
-HEADS_CONFIG = "mtp_config.json"
-LONGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header: the bound of that library."""
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -198,8 +194,13 @@ def _damage(stream: BinaryIO, size: int) -> str | None:
 
 
 def _heads_problems(model: Model) -> list[Problem]:
-    """What is wrong with the MTP heads that lie beside the model, if any do."""
+    """What is wrong with the MTP heads that a model carries or that lie beside it, if any do."""
     folder = Path(model.path)
+    if wrong := why_not_trained(folder):
+        return [Problem("model.path", f"{folder}: {wrong}")]
+    published = carried_by(folder)
+    if published is not None:
+        return _depths_problems(model, published.depths)
     file = folder / HEADS_CONFIG
     if not file.is_file():
         return []
@@ -214,11 +215,15 @@ def _heads_problems(model: Model) -> list[Problem]:
     if type(stored) is not int or stored < 0:
         message = f'{file} gives no number of depths, such as {{"depths": 1}}; fetch or make the model again'
         return [Problem("model.path", message)]
+    return _depths_problems(model, stored)
+
+
+def _depths_problems(model: Model, stored: int) -> list[Problem]:
     # Storage takes 0 for a model without heads, which gets new ones.
-    if stored and model.mtp_depths > stored:
-        message = f"{model.mtp_depths} asked for, but {model.path} has {stored}; use at most {stored}"
-        return [Problem("model.mtp_depths", message)]
-    return []
+    if not stored or model.mtp_depths <= stored:
+        return []
+    message = f"{model.mtp_depths} asked for, but {model.path} has {stored}; use at most {stored}"
+    return [Problem("model.mtp_depths", message)]
 
 
 def _hub_problems(name: str) -> list[Problem]:

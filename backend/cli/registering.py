@@ -67,34 +67,27 @@ def add_model(
 
 
 @models.command("show")
-def show_model(name: Name, as_json: Json = False) -> None:
-    """Say what a registered model, or one in a folder, is."""
-    from backend import registry, words
+def show_model(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered name, a folder or a name on the hub.")],
+    as_json: Json = False,
+) -> None:
+    """Say what a model is: architecture, parameters, MTP heads, what is shared, what transformers drops, memory to train. Loads nothing."""
+    from backend import registry, store, words
     from backend.inspection.models import inspect_model
     from db.registry import Registered
     from db.registry import find as find_entry
 
-    with reading() as connection:
-        entry = find_entry(connection, Registered.MODEL, name)
-        users = None if entry is None else registry.used_by(connection, entry)
-    facts = inspect_model(name if entry is None else entry.content["path"])
+    entry, users = None, None
+    if store.is_ready():  # a folder can be inspected without one
+        with store.reading() as connection:
+            entry = find_entry(connection, Registered.MODEL, model)
+            users = None if entry is None else registry.used_by(connection, entry)
+    facts = inspect_model(model if entry is None else entry.content["path"])
     if as_json:
         print_json({**asdict(facts), "folder": None if facts.folder is None else str(facts.folder)})
         return
-    known = "not known"
-    lines = {
-        "where": facts.path,
-        "problems": "; ".join(facts.problems) or "none",
-        "architecture": facts.architecture or known,
-        "parameters": ", ".join(f"{part} {words.short(count)}" for part, count in (facts.parts or {}).items()) or known,
-        "dtype": ", ".join(facts.dtypes) or known,
-        "vocabulary": f"{facts.vocabulary:,}" if facts.vocabulary else known,
-        "positions": f"{facts.positions:,}" if facts.positions else known,
-        "tokenizer": facts.tokenizer or known,
-        "chat template": {True: "yes", False: "none", None: known}[facts.chat_template],
-        "MTP heads": facts.heads_words,
-        "on disk": known if facts.bytes is None else words.size(facts.bytes),
-    }
+    lines = {"where": facts.path, "problems": "; ".join(facts.problems) or "none"} | facts.facts
+    lines["On disk"] = "not known" if facts.bytes is None else words.size(facts.bytes)
     if users is not None:
         lines["used by"] = _users(users)
     _print_lines(lines)
@@ -245,7 +238,7 @@ def _users(users: Any) -> str:
 
 def _print_lines(lines: dict[str, str]) -> None:
     for name, said in lines.items():
-        typer.echo(f"{typer.style(f'{name:14}', bold=True)} {said}")
+        typer.echo(f"{typer.style(f'{name:20}', bold=True)} {said}")
 
 
 def _table(*headings: str) -> Table:

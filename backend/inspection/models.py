@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.inspection import layouts, tensors
-from backend.inspection.layouts import ATTACHED, Heads
-from backend.inspection.tensors import TensorFacts
+from backend import words
+from backend.inspection import heads as read_heads
+from backend.inspection.heads import Heads
 from trainer import preflight
 from trainer.config import Model
-from trainer.preflight import HEADS_CONFIG, HEADS_FILE
+from trainer.models import headers
+from trainer.models.headers import TensorFacts
+from trainer.models.layouts import Carried, carried
+from trainer.models.readable import config_of, json_of
 
 _PARTS = ("embeddings", "layers", "final norm", "lm_head", "MTP heads", "other")
 
@@ -74,8 +76,54 @@ class ModelFacts:
     chat_template: bool | None = None
     heads: Heads | None = None
     """None: it has none, so that a run starts new ones."""
+    dropped: tuple[str, ...] = ()
+    """Tensors that transformers would leave out when it loads the model."""
     bytes: int | None = None
     shape: Shape | None = None
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """What is stored or used more than once, in words."""
+        said = ["embeddings and lm_head are one matrix"] if self.shape and self.shape.tied else []
+        if self.heads is not None:
+            said.append("the heads use the trunk's embeddings and lm_head")
+            said += [f"{name} is a copy of the trunk's" for name in self.heads.copies]
+        return tuple(said)
+
+    @property
+    def bytes_to_train(self) -> int | None:
+        """Parameters, gradients and the optimiser's two moments in float32, without activations; None where it is not known how many."""
+        if self.trunk_parameters is None:
+            return None
+        heads = (self.parts or {}).get("MTP heads", 0) or (self.shape.depth if self.shape else 0)
+        return 16 * (self.trunk_parameters + heads)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """All of it by name, in words."""
+        unknown = "not known"
+        parts = ", ".join(f"{part} {words.short(count)}" for part, count in (self.parts or {}).items())
+        dropped = (
+            f"{len(self.dropped)} tensors of the MTP heads; this program reads and saves them"
+            if self.dropped
+            else "nothing"
+        )
+        return {
+            "Architecture": self.architecture or unknown,
+            "Parameters by part": parts or unknown,
+            "Dtype": ", ".join(self.dtypes) or unknown,
+            "MTP heads": self.heads_words,
+            "Projection": f"takes {self.heads.projection}" if self.heads else "new heads take [embedding, hidden]",
+            "Shared": "; ".join(self.shared) or ("nothing" if self.shape else unknown),
+            "transformers drops": dropped if self.folder else unknown,
+            "Memory to train": f"{words.size(self.bytes_to_train)} with AdamW in float32, and activations: `mtprl plan`"
+            if self.bytes_to_train
+            else unknown,
+            "Vocabulary": f"{self.vocabulary:,}" if self.vocabulary else unknown,
+            "Positions": f"{self.positions:,}" if self.positions else unknown,
+            "Tokenizer": self.tokenizer or unknown,
+            "Chat template": {True: "yes: data.chat uses it", False: "none", None: unknown}[self.chat_template],
+        }
 
     @property
     def parameters(self) -> int | None:
@@ -103,29 +151,27 @@ def inspect_model(path: str) -> ModelFacts:
     folder = local_folder(path)
     if folder is None:
         return ModelFacts(path, None, problems)
-    config = _json(folder / "config.json")
+    config = config_of(folder)
     text = config.get("text_config")
     sizes = text if isinstance(text, Mapping) else config
-    found = tensors.trunk_tensors(folder)
+    found = headers.tensors(folder)
     shape = _shape(sizes)
-    own = tensors.head_tensors(folder)
-    heads = _attached(folder) or layouts.published(found or {}, sizes)
-    if heads is not None and not heads.readable:
-        fix = "a run cannot use them, and new ones would silently take their place; use a model without heads"
-        problems = (*problems, f"{path} carries MTP heads of its own ({heads.layout} layout): {fix}")
+    own = carried(config, found or {})
+    heads = read_heads.published(own, found or {}) if own else read_heads.attached(folder)
     names = config.get("architectures")
     return ModelFacts(
         path=path,
         folder=folder,
         problems=problems,
         architecture=str(names[0]) if isinstance(names, list) and names else str(config.get("model_type", "")),
-        parts=_parts(found, own, shape, bool(config.get("tie_word_embeddings"))),
+        parts=_parts(found, own, headers.head_tensors(folder), tied=bool(config.get("tie_word_embeddings"))),
         dtypes=tuple(sorted({tensor.dtype for tensor in (found or {}).values()})),
         vocabulary=_whole(sizes.get("vocab_size")),
         positions=_whole(sizes.get("max_position_embeddings")),
         tokenizer=_tokenizer(folder),
         chat_template=preflight.has_chat_template(path),
         heads=heads,
+        dropped=tuple(name for name in found or {} if own and own.holds(name)),
         bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
         shape=shape,
     )
@@ -168,22 +214,26 @@ def _shape(config: Mapping[str, Any]) -> Shape | None:
 
 
 def _parts(
-    found: Mapping[str, TensorFacts] | None, own: Mapping[str, TensorFacts], shape: Shape | None, tied: bool
+    found: Mapping[str, TensorFacts] | None,
+    own: Carried | None,
+    attached: Mapping[str, TensorFacts],
+    *,
+    tied: bool,
 ) -> dict[str, int] | None:
+    """Parameters by part; what is stored a second time is not counted again."""
     if found is None:
         return None
+    copies = {key for depth in range(own.depths) for key in own.layout.copied(depth, own.layers)} if own else set()
     counts: Counter[str] = Counter()
     for name, tensor in found.items():
-        part = _part(name, shape.layers if shape else 0)
-        if not (part == "lm_head" and tied):
+        part = "MTP heads" if own and own.holds(name) else _part(name)
+        if not (part == "lm_head" and tied) and name not in copies:
             counts[part] += tensor.numbers
-    counts["MTP heads"] += sum(tensor.numbers for tensor in own.values())
+    counts["MTP heads"] += sum(tensor.numbers for tensor in attached.values())
     return {part: counts[part] for part in _PARTS if counts[part]}
 
 
-def _part(name: str, layers: int) -> str:
-    if layouts.is_head(name, layers):
-        return "MTP heads"
+def _part(name: str) -> str:
     if "embed_tokens" in name or ".wte." in f".{name}":
         return "embeddings"
     if "lm_head" in name:
@@ -193,25 +243,12 @@ def _part(name: str, layers: int) -> str:
     return "final norm" if "norm" in name or "ln_f" in name else "other"
 
 
-def _attached(folder: Path) -> Heads | None:
-    depths = _whole(_json(folder / HEADS_CONFIG).get("depths"))
-    return Heads(ATTACHED, depths, HEADS_FILE) if depths else None
-
-
 def _tokenizer(folder: Path) -> str:
-    name = str(_json(folder / "tokenizer_config.json").get("tokenizer_class") or "")
+    name = str(json_of(folder / "tokenizer_config.json").get("tokenizer_class") or "")
     if name:
         return name
     files = [file for file in preflight.TOKENIZERS if (folder / file).is_file()]
     return files[0] if files else ""
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _whole(value: Any) -> int | None:

@@ -85,7 +85,7 @@ def _one(entry: Entry) -> None:
         if facts.folder is None and not facts.problems:
             st.info("It is on the hub and not on this machine: a run fetches it. What it is can be said from then on.")
         st.html(markup.tiles(_tiles(facts)))
-        rows = [[markup.text(name), markup.text(said)] for name, said in _facts(facts)]
+        rows = [[markup.text(name), markup.text(said)] for name, said in facts.facts.items()]
         st.html(markup.table((markup.Column("What"), markup.Column("Is")), rows, label=f"Model {entry.name}"))
         registered_page.used_by(entry)
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -101,19 +101,6 @@ def _tiles(facts: ModelFacts) -> list[tuple[str, str, str]]:
         ("Parameters", parameters, ", ".join(facts.dtypes) or "\u00a0"),
         ("MTP depths", heads, f"{facts.heads.layout} layout" if facts.heads else "a run starts new ones"),
         ("On disk", disk, "\u00a0"),
-    ]
-
-
-def _facts(facts: ModelFacts) -> list[tuple[str, str]]:
-    parts = ", ".join(f"{part} {words.short(count)}" for part, count in (facts.parts or {}).items())
-    return [
-        ("Architecture", facts.architecture or _UNKNOWN),
-        ("Parameters by part", parts or _UNKNOWN),
-        ("MTP heads", facts.heads_words),
-        ("Vocabulary", f"{facts.vocabulary:,}" if facts.vocabulary else _UNKNOWN),
-        ("Positions", f"{facts.positions:,}" if facts.positions else _UNKNOWN),
-        ("Tokenizer", facts.tokenizer or _UNKNOWN),
-        ("Chat template", {True: "yes: data.chat uses it", False: "none", None: _UNKNOWN}[facts.chat_template]),
     ]
 
 

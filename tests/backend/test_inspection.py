@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_models import SIZES, TRUNK, write_model
@@ -11,7 +13,8 @@ from fake_models import SIZES, TRUNK, write_model
 from backend.inspection.data import LARGEST, answer_kind, count, inspect_data
 from backend.inspection.models import inspect_model
 from trainer.config import JsonlData, ParquetData
-from trainer.errors import DataError
+from trainer.errors import DataError, ModelError
+from trainer.models.storage import load_joint
 from trainer.tasks import Item
 
 
@@ -39,63 +42,94 @@ def test_an_lm_head_of_its_own_counts(tmp_path: Path) -> None:
     assert facts.heads_words == "none: a run starts new ones from the last block"
 
 
+HEADS = {
+    "MiMo": {
+        f"model.mtp_layers.0.{name}.weight": (2, 3)
+        for name in ("token_layernorm", "hidden_layernorm", "input_proj", "final_layernorm", "self_attn.q_proj")
+    },
+    "DeepSeek-V3": {
+        f"model.layers.2.{name}.weight": (2, 3)
+        for name in ("enorm", "hnorm", "eh_proj", "shared_head.norm", "self_attn.o_proj")
+    },
+    "Qwen3.5": {
+        f"mtp.{name}.weight": (2, 3)
+        for name in ("fc", "pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm", "layers.0.mlp.up_proj")
+    },
+}
+HEADS["GLM-4.5"] = HEADS["DeepSeek-V3"]
+COPIES = {"model.layers.2.embed_tokens.weight": (100, 8), "model.layers.2.shared_head.head.weight": (100, 8)}
+
+
 @pytest.mark.parametrize(
-    ("layout", "depths", "model_type", "tensors", "keys"),
+    ("layout", "model_type", "keys", "projection"),
     [
-        (
-            "MiMo",
-            1,
-            "mimo",
-            ["model.mtp_layers.0.input_proj.weight", "model.mtp_layers.0.self_attn.q_proj.bias"],
-            "mtp_layers.0.*",
-        ),
-        (
-            "DeepSeek",
-            1,
-            "deepseek_v3",
-            ["model.layers.2.eh_proj.weight", "model.layers.2.self_attn.o_proj.weight"],
-            "model.layers.2.eh_proj.weight",
-        ),
-        (
-            "GLM",
-            1,
-            "glm4_moe",
-            ["model.layers.2.eh_proj.weight", "model.layers.2.enorm.weight"],
-            "model.layers.2.eh_proj.weight",
-        ),
-        (
-            "Qwen",
-            2,
-            "qwen3_5",
-            ["mtp.fc.weight", "mtp.layers.0.mlp.up_proj.weight", "mtp.layers.1.mlp.up_proj.weight"],
-            "mtp.layers.0.*",
-        ),
+        ("MiMo", "mimo", "model.mtp_layers.0.*", "[hidden, embedding]"),
+        ("DeepSeek-V3", "deepseek_v3", "model.layers.2.*", "[embedding, hidden]"),
+        ("GLM-4.5", "glm4_moe", "model.layers.2.*", "[embedding, hidden]"),
+        ("Qwen3.5", "qwen3_5", "mtp.layers.0.*", "[embedding, hidden]"),
     ],
 )
-def test_published_heads_are_named_by_their_keys_and_refused(
-    tmp_path: Path, layout: str, depths: int, model_type: str, tensors: list[str], keys: str
+def test_published_heads_are_named_with_their_keys(
+    tmp_path: Path, layout: str, model_type: str, keys: str, projection: str
 ) -> None:
-    folder = write_model(
-        tmp_path / "m", {**TRUNK, **dict.fromkeys(tensors, (2, 3))}, {**SIZES, "model_type": model_type}
-    )
+    folder = write_model(tmp_path / "m", {**TRUNK, **HEADS[layout]}, {**SIZES, "model_type": model_type})
     facts = inspect_model(str(folder))
+    assert facts.problems == ()
     assert facts.heads is not None
-    assert (facts.heads.layout, facts.heads.depths, facts.heads.keys, facts.heads.readable) == (
+    assert (facts.heads.layout, facts.heads.depths, facts.heads.keys, facts.heads.projection) == (
         layout,
-        depths,
+        1,
         keys,
-        False,
+        projection,
     )
     assert facts.parts is not None
-    assert facts.parts["MTP heads"] == 6 * len(tensors)
-    assert "not readable yet" in facts.heads_words
-    assert f"{layout} layout" in facts.problems[0]
+    assert facts.parts["MTP heads"] == 5 * 6
+    assert set(facts.dropped) == set(HEADS[layout])
+    assert facts.facts["transformers drops"].startswith("5 tensors of the MTP heads")
+    assert facts.bytes_to_train == 16 * (1064 + 30)
+    assert facts.shared == ("embeddings and lm_head are one matrix", "the heads use the trunk's embeddings and lm_head")
 
 
-def test_heads_that_only_the_configuration_names_are_not_overlooked(tmp_path: Path) -> None:
-    facts = inspect_model(str(write_model(tmp_path / "m", config={**SIZES, "num_nextn_predict_layers": 1})))
-    assert facts.heads is not None
-    assert facts.heads.words == "1 depth, unknown layout (config.json, num_nextn_predict_layers), not readable yet"
+def test_copies_of_the_trunk_are_named_and_not_counted(tmp_path: Path) -> None:
+    tensors = {**TRUNK, **HEADS["GLM-4.5"], **COPIES}
+    facts = inspect_model(str(write_model(tmp_path / "m", tensors, {**SIZES, "model_type": "glm4_moe"})))
+    assert facts.parts is not None
+    assert facts.parts["MTP heads"] == 5 * 6
+    assert facts.shared[2:] == tuple(f"{name} is a copy of the trunk's" for name in COPIES)
+    assert len(facts.dropped) == 7
+
+
+@pytest.mark.parametrize(
+    ("config", "extra", "says"),
+    [
+        ({"num_nextn_predict_layers": 1}, {}, "(num_nextn_predict_layers), in a layout that cannot be read"),
+        ({}, {"mtp_block.eh_proj.weight": (2, 3)}, "(mtp_block.eh_proj.weight), in a layout that cannot be read"),
+        (
+            {"model_type": "mimo", "num_nextn_predict_layers": 1},
+            {},
+            "says num_nextn_predict_layers = 1, but there are no tensors of MTP heads",
+        ),
+        (
+            {"model_type": "mimo"},
+            {"model.mtp_layers.0.input_proj.weight": (2, 3)},
+            "are missing: model.mtp_layers.0.token_layernorm.weight",
+        ),
+        (
+            {"model_type": "qwen3_5"},
+            {**HEADS["Qwen3.5"], "mtp.layers.1.mlp.up_proj.weight": (2, 3)},
+            "carries 2 MTP blocks behind one projection",
+        ),
+        ({"model_type": "qwen3_5", "mtp_use_dedicated_embeddings": True}, HEADS["Qwen3.5"], "embeddings of their own"),
+        ({"quantization_config": {"quant_method": "fp8"}}, {}, "it is quantised (fp8)"),
+    ],
+)
+def test_heads_that_cannot_be_read_are_not_overlooked(
+    tmp_path: Path, config: dict[str, Any], extra: dict[str, tuple[int, ...]], says: str
+) -> None:
+    folder = str(write_model(tmp_path / "m", {**TRUNK, **extra}, {**SIZES, **config}))
+    assert says in inspect_model(folder).problems[0]
+    with pytest.raises(ModelError, match=re.escape(says)):
+        load_joint(folder, 1)
 
 
 def test_a_folder_that_is_no_model_says_why_and_what_is_on_the_hub_is_not_known(tmp_path: Path) -> None:

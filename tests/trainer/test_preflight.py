@@ -8,6 +8,7 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
+from tiny_checkpoints import write_tiny
 
 from trainer.config import parse, resolve
 from trainer.errors import ConfigError
@@ -140,6 +141,15 @@ def add_heads(home: Path, config: str) -> Path:
 
 def test_more_depths_than_the_model_has_are_refused(demo):
     folder = add_heads(demo, '{"layout": "attached", "depths": 2}')
+    assert refusals(demo, "model.mtp_depths=2") == {}
+    assert refusals(demo, "model.mtp_depths=3") == {
+        "model.mtp_depths": f"3 asked for, but {folder} has 2; use at most 2"
+    }
+
+
+def test_heads_of_a_published_layout_are_counted(demo):
+    folder = demo / "models" / "addition"
+    write_tiny("mimo", folder, depths=2)
     assert refusals(demo, "model.mtp_depths=2") == {}
     assert refusals(demo, "model.mtp_depths=3") == {
         "model.mtp_depths": f"3 asked for, but {folder} has 2; use at most 2"

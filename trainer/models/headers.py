@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 HEADS_FILE = "mtp.safetensors"
 """Heads that this program attached to a model without MTP; no part of the model's own weights."""
+HEADS_CONFIG = "mtp_config.json"
+"""How many depths they are."""
 INDEX_FILE = "model.safetensors.index.json"
 LONGEST_HEADER = 100_000_000
 """Bytes of a safetensors header: the bound of that library."""

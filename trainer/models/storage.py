@@ -26,18 +26,18 @@ from transformers.utils import logging as hf_logging
 
 import trainer.models.mimo  # noqa: F401  registers MiMo with the Auto classes
 from trainer.errors import ModelError
-from trainer.models.headers import HEADS_FILE
+from trainer.models.headers import HEADS_CONFIG, HEADS_FILE
 from trainer.models.joint import JointModel
-from trainer.models.layouts import ATTACHED, Carried, carried, trouble
+from trainer.models.layouts import ATTACHED, Carried
 from trainer.models.mtp import MtpDepth
 from trainer.models.published import mtp_tensors, published_tensors, unstored
+from trainer.models.readable import carried_by, why_not_trained
 from trainer.models.stored import Stored, look_at, write, write_index
 
 __all__ = ["HEADS_FILE", "has_heads", "load_joint", "load_tokenizer", "load_trunk", "published_tensors", "save_joint"]
 
 hf_logging.disable_progress_bar()  # a tensor count is no progress worth showing, and it garbles the log
 
-HEADS_CONFIG = "mtp_config.json"
 # What a model consists of on the hub; other forms of its weights stay there.
 _FETCHED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "LICENSE*")
 
@@ -54,8 +54,9 @@ def load_joint(path: str, depths: int, *, seed: int = 0) -> JointModel:
         ModelError: nothing loadable is there, or the heads that are there do not fit.
     """
     folder = _folder(path)
-    stored = look_at(folder)
-    found = _carried(path, folder, stored)
+    if wrong := why_not_trained(folder):
+        raise ModelError(f"model.path: {path}: {wrong}")
+    stored, found = look_at(folder), carried_by(folder)
     count = found.depths if found else _stored_depths(folder)
     if count and depths > count:
         raise ModelError(f"model.mtp_depths: {depths} asked for, but {path} has {count}; use at most {count}")
@@ -85,13 +86,9 @@ def load_trunk(path: str) -> PreTrainedModel:
 
 
 def has_heads(path: str) -> bool:
-    """Whether a model has MTP heads that `load_joint` would read.
-
-    Raises:
-        ModelError: it has some that cannot be read.
-    """
+    """Whether a model has MTP heads that `load_joint` would read."""
     folder = _folder(path)
-    return _carried(path, folder, look_at(folder)) is not None or _stored_depths(folder) > 0
+    return carried_by(folder) is not None or _stored_depths(folder) > 0
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -171,23 +168,6 @@ def _folder(path: str) -> Path:
         raise ModelError(_not_loadable(path, error)) from error
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """config.json; empty where it cannot be read, which transformers says better."""
-    try:
-        values = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _carried(path: str, folder: Path, stored: Stored | None) -> Carried | None:
-    config, names = _config(folder), stored.tensors if stored else {}
-    wrong = trouble(config, names)
-    if wrong:
-        raise ModelError(f"model.path: {path}: {wrong}")
-    return carried(config, names)
-
-
 def _check_decoder(path: str, trunk: PreTrainedModel) -> None:
     absent = [part for part in ("layers", "norm", "rotary_emb") if not hasattr(trunk.get_decoder(), part)]
     if absent:
@@ -229,10 +209,6 @@ def _load(path: str, folder: Path, found: Carried | None, depths: int) -> PreTra
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(_not_loadable(path, error)) from error
-    if getattr(trunk, "quantization_method", None):
-        raise ModelError(
-            f"model.path: {path} is quantised, and what is quantised cannot be trained; use a copy in bfloat16"
-        )
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
             f"model.path: {path} lacks {len(missing)} tensors, such as {missing[0]}; fetch or make the model again"
