@@ -193,11 +193,12 @@ def draft_metrics(run: Training, experience: Experience) -> Metrics:
     """Draft acceptance of every depth before the update, on the responses of the step's first mini-batch (a sample is enough)."""
     metrics: Metrics = {}
     first = experience.sequences.rows(slice(len(experience.responses) // run.config.update.mini_batches))
-    mine = first.rows(run.world.share(len(first.tokens)))
+    temperature = run.config.rollout.temperature
     with run.stage("acceptance"), run.world.accelerator.autocast():
-        heads = run.joint.draft_acceptance(mine, run.config.rollout.temperature) if len(mine.tokens) else []
-        of_all = run.world.gather([Acceptance(*(value.cpu() for value in head)) for head in heads])
-    for k, parts in enumerate(zip(*filter(None, of_all), strict=True), start=1):
+        pieces = [run.joint.draft_acceptance(piece, temperature) for piece in run.updater.sequences_of(first)]
+        mine = [[Acceptance(*(value.cpu() for value in head)) for head in heads] for heads in pieces]
+        of_all = [heads for part in run.world.gather(mine) for heads in part]
+    for k, parts in enumerate(zip(*of_all, strict=True), start=1):
         prefix = "mtp/" if k == 1 else f"mtp/depth_{k}/"
         whole = acceptance_of_all(parts)
         metrics[f"{prefix}acceptance_greedy"] = whole.greedy.item()

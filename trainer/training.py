@@ -119,6 +119,8 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     source = str(resumed.model) if resumed else config.model.path
     joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
     joint.mtp.requires_grad_(trains_heads(config))
+    if config.model.gradient_checkpointing:
+        joint.recompute_blocks()
     optimizer = AdamW(_decayed(joint, config.optimizer), lr=config.optimizer.lr, betas=config.optimizer.betas)
     # Without DistributedDataParallel, which takes a step for one backward pass: docs/decisions/processes.md.
     model = accelerator.prepare_model(joint, evaluation_mode=True)

@@ -43,5 +43,5 @@ def work_of(config: RunConfig | EvaluationConfig) -> Work:
         train,
         "all steps done",
         "asked to stop; a checkpoint was saved",
-        "lower update.micro_batch_sequences or rollout.prompts_per_step",
+        "lower update.micro_batch_sequences or rollout.prompts_per_step, or set model.gradient_checkpointing (`mtprl plan` says what fits)",
     )

@@ -251,3 +251,17 @@ def test_a_configuration_error_crosses_a_process_boundary():
 def test_a_configuration_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
         parse(LEAST).steps = 3
+
+
+def test_a_token_budget_stands_alone_and_takes_the_longest_sequence():
+    rollout = {"max_prompt_tokens": 100, "max_response_tokens": 50}
+    both = refusals(rollout=rollout, update={"micro_batch_tokens": 500, "micro_batch_sequences": 4})
+    assert both == [
+        "update.micro_batch_tokens: 500 tokens and micro_batch_sequences 4 both say how much goes through the model at once; leave one of "
+        "the two out"
+    ]
+    assert refusals(rollout=rollout, update={"micro_batch_tokens": 149}) == [
+        "update.micro_batch_tokens: 149 is too little for the longest sequence: rollout.max_prompt_tokens and max_response_tokens are 150 "
+        "together; set it to 150 or more, or lower one of them"
+    ]
+    assert parse({**LEAST, "rollout": rollout, "update": {"micro_batch_tokens": 150}}).update.micro_batch_tokens == 150

@@ -46,9 +46,7 @@ class HeldOut:
 
     @torch.no_grad()
     def _log_probs(self, joint: JointModel) -> torch.Tensor:
-        updater = self._updater
-        log_probs = torch.zeros(self._sequences.mask.shape, dtype=torch.float64, device=self._sequences.mask.device)
-        for rows in updater.rows_of_pieces(slice(0, len(log_probs))):
-            log_probs[rows] = joint(self._sequences.rows(rows), updater.config.rollout.temperature).log_probs.double()
-        updater.world.add_up([log_probs])  # what belongs to other processes is 0 here
-        return log_probs
+        temperature = self._updater.config.rollout.temperature
+        return self._updater.by_token(self._sequences, lambda piece: joint(piece, temperature).log_probs[None], 1)[
+            0
+        ].double()

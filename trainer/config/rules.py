@@ -17,6 +17,7 @@ def problems(config: RunConfig) -> list[Problem]:
     return [
         *name_problems(config.name),
         *_batch_problems(config),
+        *_micro_batch_problems(config),
         *_regime_problems(config),
         *_reward_problems(config),
         *benchmark_problems("evaluation.benchmarks", config.evaluation.benchmarks),
@@ -70,6 +71,23 @@ def _batch_problems(config: RunConfig) -> list[Problem]:
                 f"{mini_batches} does not divide the {prompts} prompts of a step; use one of {fits}",
             )
         ]
+    return []
+
+
+def _micro_batch_problems(config: RunConfig) -> list[Problem]:
+    update, rollout = config.update, config.rollout
+    if update.micro_batch_tokens is None:
+        return []
+    if update.micro_batch_sequences is not None:
+        message = f"{update.micro_batch_tokens} tokens and micro_batch_sequences {update.micro_batch_sequences} both say how much goes through the model at once; leave one of the two out"
+        return [Problem("update.micro_batch_tokens", message)]
+    longest = rollout.max_prompt_tokens + rollout.max_response_tokens
+    if update.micro_batch_tokens < longest:
+        message = (
+            f"{update.micro_batch_tokens} is too little for the longest sequence: rollout.max_prompt_tokens and max_response_tokens "
+            f"are {longest} together; set it to {longest} or more, or lower one of them"
+        )
+        return [Problem("update.micro_batch_tokens", message)]
     return []
 
 

@@ -35,6 +35,9 @@ class Model(EvaluatedModel):
 
     mtp_depths: Annotated[int, Field(ge=1, le=8)] = 1
     """MTP depths to use (K). A base model without heads gets new ones, started from its last block."""
+    gradient_checkpointing: bool = False
+    """The blocks of trunk and heads keep only their inputs for the backward pass and run again there: far less memory, about a third
+    more time in the update, the same gradients."""
 
 
 class Mtp(Section):
@@ -87,6 +90,9 @@ class Update(Section):
     """Passes over a step's rollouts."""
     micro_batch_sequences: Positive | None = None
     """Sequences per forward pass; none: a whole mini-batch at once. The update does not depend on it (except for window micro_batch)."""
+    micro_batch_tokens: Positive | None = None
+    """In the place of micro_batch_sequences, tokens per forward pass, prompts and padding included: sequences are sorted by length, and
+    as many go together as fit. None: not so. The update does not depend on it (except for window micro_batch)."""
 
 
 class Optimizer(Section):

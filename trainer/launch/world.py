@@ -24,7 +24,7 @@ MOST_NUMBERS = 2**25
 
 
 class World:
-    """Every method but `share` and `most` exchanges something and must be called by all processes alike."""
+    """Every method but `share` exchanges something and must be called by all processes alike."""
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
@@ -39,10 +39,6 @@ class World:
     def share(self, count: int) -> slice:
         """This process's part of `count` things: one stretch, as long as the others' or one off; empty where there are too few."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
-
-    def most(self, count: int) -> int:
-        """The length of the longest share."""
-        return -(-count // self.size)
 
     def gather(self, value: T) -> list[T]:
         """Every process's value, in the order of the processes. It is pickled: no tensor of a GPU may be in it."""

@@ -18,6 +18,7 @@ from transformers.masking_utils import create_causal_mask
 from trainer.models.layouts import ATTACHED, Layout
 from trainer.models.log_probs import Acceptance, acceptance, drafts, token_log_probs
 from trainer.models.mtp import MtpDepth
+from trainer.models.recompute import recompute
 from trainer.models.stored import Stored
 
 Reach = Literal["all", "trunk", "heads"]
@@ -34,9 +35,13 @@ class Sequences(NamedTuple):
     mask: Tensor
     """[B, T] true on response tokens; T is the longest response."""
 
-    def rows(self, index: Tensor | slice) -> Sequences:
+    def rows(self, index: Tensor | slice | list[int]) -> Sequences:
         """Some of the sequences."""
         return Sequences(*(part[index] for part in self))
+
+    def trimmed(self, length: int, responses: int) -> Sequences:
+        """Without the padding behind so many tokens, of which at most so many are a response."""
+        return Sequences(self.tokens[:, :length], self.prompt_lengths, self.mask[:, :responses])
 
 
 class Predictions(NamedTuple):
@@ -79,6 +84,16 @@ class JointModel(nn.Module):
     def depths(self) -> int:
         """K."""
         return len(self.mtp)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """What most of the parameters and most of the work is in: the trunk's blocks, then the depths."""
+        return [*self.trunk.get_decoder().layers, *self.mtp]
+
+    def recompute_blocks(self) -> None:
+        """Keep only the inputs of every block for the backward pass, which then makes the rest again: less memory, the same gradients."""
+        for block in self.blocks:
+            recompute(block)
 
     def depth_masks(self, batch: Sequences) -> Tensor:
         """[K, B, T] true on response tokens that each depth predicts: depth k has nothing to see before place k + 1."""
@@ -138,14 +153,7 @@ class JointModel(nn.Module):
         for k, depth in enumerate(self.mtp, start=1):
             # The last k places wrap around; no response token is predicted from them, and attention is causal.
             ahead = embeddings.roll(-k, dims=1)
-            if reach == "trunk":
-                own = {name: parameter.detach() for name, parameter in depth.named_parameters()}
-                hidden = torch.func.functional_call(depth, own, (hidden, ahead), block_inputs)
-                norm_weight = {name: parameter.detach() for name, parameter in depth.norm.named_parameters()}
-                normed = torch.func.functional_call(depth.norm, norm_weight, (hidden,))
-            else:
-                hidden = depth(hidden, ahead, **block_inputs)
-                normed = depth.norm(hidden)
+            hidden, normed = depth(hidden, ahead, frozen=reach == "trunk", **block_inputs)
             yield normed
             if depth.chains_normed:
                 hidden = normed

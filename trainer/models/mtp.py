@@ -46,24 +46,38 @@ class MtpDepth(nn.Module):
             hidden = slice(0, width) if self.hidden_first else slice(width, None)
             self.eh_proj.weight[:, hidden] += torch.eye(width, dtype=self.eh_proj.weight.dtype)
 
-    def forward(self, hidden: Tensor, embedding: Tensor, **block_inputs: Any) -> Tensor:
-        """Hidden states of this depth, before its final norm.
+    def forward(
+        self, hidden: Tensor, embedding: Tensor, *, frozen: bool = False, **block_inputs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states of this depth, for the next one and for the lm_head.
 
         Args:
             hidden: [B, S, H] the previous depth's hidden states (depth 1: the trunk's).
             embedding: [B, S, H] embedding of the token k places ahead.
+            frozen: no gradient goes to this depth's own parameters, only through them.
             block_inputs: attention mask, position ids and rotary embeddings, as the decoder gives them to its blocks.
 
         Returns:
-            [B, S, H]
+            [B, S, H] before and after the final norm.
         """
+        call = _frozen if frozen else _called
         if self._blind_at_start:
             embedding = embedding.masked_fill((block_inputs["position_ids"] == 0)[..., None], 0.0)
-        halves = [self.enorm(embedding), self.hnorm(hidden)]
+        halves = [call(self.enorm, embedding), call(self.hnorm, hidden)]
         joined = torch.cat(halves[::-1] if self.hidden_first else halves, dim=-1)
         # The residual stream keeps its precision where the projection is made in a lower one.
-        output = self.block(self.eh_proj(joined).to(joined.dtype), **block_inputs)
-        return output[0] if isinstance(output, tuple) else output
+        output = call(self.block, call(self.eh_proj, joined).to(joined.dtype), **block_inputs)
+        states = output[0] if isinstance(output, tuple) else output
+        return states, call(self.norm, states)
+
+
+def _called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    return module(*args, **kwargs)
+
+
+def _frozen(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    own = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    return torch.func.functional_call(module, own, args, kwargs)
 
 
 def _last_attending(decoder: nn.Module) -> nn.Module:

@@ -1,4 +1,7 @@
-"""Names the tensor that is not finite. Numbers that are at hand anyway (losses, gradient norms) tell whether there is one; only then is it looked for."""
+"""Names the tensor that is not finite, or that a gradient should reach and does not.
+
+Numbers that are at hand anyway (losses, gradient norms) tell whether something is not finite; only then is it looked for.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from trainer.errors import NotFiniteError
+from trainer.errors import NotFiniteError, TrainingError
 from trainer.models.joint import JointModel, Predictions
 from trainer.update.losses import LossParts
 
@@ -39,6 +42,21 @@ def check_gradients(norm: float, joint: JointModel) -> None:
         backwards = reversed(list(joint.named_parameters()))
         _refuse((f"gradient of {name}", tensor.grad) for name, tensor in backwards if tensor.grad is not None)
         raise NotFiniteError("norm of the gradients", _kind(torch.tensor(norm)))
+
+
+def check_trained(joint: JointModel) -> None:
+    """Pass where every parameter that should train has a gradient, be it 0.
+
+    Raises:
+        TrainingError: naming the first that has none: the optimiser would leave it as it is, and say nothing.
+    """
+    without = [name for name, tensor in joint.named_parameters() if tensor.requires_grad and tensor.grad is None]
+    if without:
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        raise TrainingError(
+            f"no gradient reaches the parameter {without[0]}{more}, so that it would stay as it is and nothing would say so; set "
+            "model.gradient_checkpointing to false if it is on, else use another model: this one leaves parameters out of its forward pass"
+        )
 
 
 def check_parameters(joint: JointModel) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from trainer.models.joint import JointModel, Sequences
 from trainer.objectives.reduction import Reduction, token_mean
 from trainer.objectives.regimes import MtpBatch
+from trainer.update.pieces import Piece
 
 
 class OldLogProbs(NamedTuple):
@@ -56,7 +57,19 @@ class MiniBatch(NamedTuple):
             tokens=int(sequences.mask.sum()),
         )
 
-    def rows(self, rows: slice) -> MiniBatch:
+    def piece(self, piece: Piece) -> MiniBatch:
+        """What one forward pass takes."""
+        part, width = self.rows(piece.rows), piece.responses
+        return part._replace(
+            sequences=part.sequences.trimmed(piece.length, width),
+            old=OldLogProbs(part.old.main[:, :width], part.old.mtp[..., :width]),
+            weights=part.weights[:, :width],
+            depth_masks=part.depth_masks[..., :width],
+            depth_weights=part.depth_weights[..., :width],
+            depth_token_weights=part.depth_token_weights[..., :width],
+        )
+
+    def rows(self, rows: slice | list[int]) -> MiniBatch:
         """Some of the sequences, with the weights that they have in the whole."""
         return MiniBatch(
             sequences=self.sequences.rows(rows),

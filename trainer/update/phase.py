@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,10 +20,11 @@ from trainer.objectives.coefficient import Sums
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.collect import Experience
 from trainer.update.exact import exact_sums, shared_gradients
-from trainer.update.finite import check_gradients, check_losses
+from trainer.update.finite import check_gradients, check_losses, check_trained
 from trainer.update.losses import Losses, reaches
 from trainer.update.measure import Metrics, References, ReferenceSums, add_metrics, share, total_sums
 from trainer.update.minibatch import MiniBatch, OldLogProbs
+from trainer.update.pieces import Piece, cut, sizes_of
 
 
 class _Measured(NamedTuple):
@@ -83,25 +84,36 @@ class Updater:
             mtp: the MTP forward pass to make; None: the one that the regime trains with, which is none in regime off.
         """
         mtp = self._reaches[:1] if mtp is None else mtp
-        main = torch.zeros(sequences.mask.shape, device=sequences.mask.device)
-        heads = main.new_zeros(self.joint.depths if mtp else 0, *main.shape)
-        for rows in self._mini_batches(len(main)):
-            for piece in self.rows_of_pieces(rows):
-                predictions = self.model(sequences.rows(piece), self._temperature, mtp)
-                main[piece], heads[:, piece] = predictions.log_probs, predictions.mtp
-        self.world.add_up([main, heads])  # what belongs to the others is 0 here
-        return OldLogProbs(main, heads)
+
+        def measure(piece: Sequences) -> Tensor:
+            predictions = self.model(piece, self._temperature, mtp)
+            return torch.cat([predictions.log_probs[None], predictions.mtp])
+
+        rows = self._mini_batches(len(sequences.tokens))
+        tables = 1 + (self.joint.depths if mtp else 0)
+        found = torch.cat([self.by_token(sequences.rows(part), measure, tables) for part in rows], dim=1)
+        return OldLogProbs(found[0], found[1:])
+
+    @torch.no_grad()
+    def by_token(self, sequences: Sequences, measure: Callable[[Sequences], Tensor], tables: int) -> Tensor:
+        """[tables, N, T] of what `measure` makes of every piece, [tables, n, t]; 0 beyond a piece. All processes learn all of it."""
+        whole = torch.zeros(tables, *sequences.mask.shape, device=sequences.mask.device)
+        for piece in self._cut(sequences)[self.world.rank]:
+            whole[:, piece.rows, : piece.responses] = measure(_sequences(sequences, piece))
+        self.world.add_up([whole])  # what belongs to the others is 0 here
+        return whole
+
+    def sequences_of(self, sequences: Sequences) -> Iterator[Sequences]:
+        """This process's share of some sequences, in the pieces of its forward passes."""
+        return (_sequences(sequences, piece) for piece in self._cut(sequences)[self.world.rank])
 
     def pieces(self, batch: MiniBatch) -> list[MiniBatch]:
         """This process's share of a mini-batch, or of a part of it, in the pieces of its forward passes; none where there are too few sequences."""
-        return [batch.rows(rows) for rows in self.rows_of_pieces(slice(0, len(batch.advantages)))]
+        return [batch.piece(piece) for piece in self._cut(batch.sequences)[self.world.rank]]
 
-    def rows_of_pieces(self, rows: slice) -> Iterator[slice]:
-        """The same in row numbers, for a stretch of rows that is divided among the processes."""
-        mine = self.world.share(rows.stop - rows.start)
-        size = self.config.update.micro_batch_sequences or max(mine.stop - mine.start, 1)
-        stop = rows.start + mine.stop
-        return (slice(start, min(start + size, stop)) for start in range(rows.start + mine.start, stop, size))
+    def _cut(self, sequences: Sequences) -> list[list[Piece]]:
+        """The pieces of every process: the same wherever it is asked."""
+        return cut(sizes_of(sequences), self.config.update, self.world.size)
 
     @torch.no_grad()
     def calibration(self, batch: MiniBatch, mtp: tuple[Reach, ...]) -> ReferenceSums:
@@ -143,6 +155,7 @@ class Updater:
 
         Raises:
             NotFiniteError: a log-prob, a loss or a gradient is not finite; the parameters are those before the step.
+            TrainingError: a parameter that should train has no gradient on a phase's first mini-batch.
         """
         pieces = self.pieces(batch)
         exact = self._exact_sums(pieces) if self.tracker.needs_exact else None
@@ -159,7 +172,7 @@ class Updater:
         logged = used.mean(dim=0).tolist() if self.tracker.has_coefficient else None
         self.tracker.observe(sums[self._references.used], first_of_phase=first_of_phase)
         measured = self._references.metrics(sums, exact, logged)
-        return {**metrics, **measured, **self._optimise()}
+        return {**metrics, **measured, **self._optimise(first_of_phase=first_of_phase)}
 
     def _accumulate(self, pieces: list[MiniBatch], ahead: _Ahead, first_of_phase: bool) -> _Measured:
         """Add this process's part of the gradients to `.grad`, piece by piece."""
@@ -201,18 +214,19 @@ class Updater:
             return _Ahead(None)
         if first_of_phase or not self.tracker.needs_sums_before_backward:
             return _Ahead(self.tracker.coefficients(None, first_of_phase=first_of_phase))
-        most = self.world.most(len(batch.advantages))
         predictions: list[Predictions] = []
-        if most <= (self.config.update.micro_batch_sequences or most):
+        if all(len(of_process) <= 1 for of_process in self._cut(batch.sequences)):
             predictions = [self._predict(piece) for piece in pieces]
             sums = self._of_all(map(self._references.measure, pieces, predictions))
         else:
             sums = self.calibration(batch, self._reaches[:1])
         return _Ahead(self.tracker.coefficients(sums[self._references.used], first_of_phase=False), predictions)
 
-    def _optimise(self) -> Metrics:
+    def _optimise(self, *, first_of_phase: bool) -> Metrics:
         """Clip trunk and heads each by itself, step, and say how large the gradients were."""
         self._add_up_gradients()
+        if first_of_phase:
+            check_trained(self.joint)
         norms = {}
         for name, part in (("trunk", self.joint.trunk), ("head", self.joint.mtp)):
             parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
@@ -246,6 +260,10 @@ class Updater:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.world.add_up([parameter.grad for parameter in reached if parameter.grad is not None])
+
+
+def _sequences(sequences: Sequences, piece: Piece) -> Sequences:
+    return sequences.rows(piece.rows).trimmed(piece.length, piece.responses)
 
 
 def warm_up(lr: float, warmup_steps: int, updates: int) -> float:

@@ -91,15 +91,14 @@ class Texts:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _drafts(updater: Updater, joint: JointModel, sequences: Sequences) -> tuple[torch.Tensor, torch.Tensor]:
-    """[N, T] log-prob by MTP depth 1, and 1.0 where its most likely token is the main head's: each process makes its share."""
-    mtp = torch.zeros(sequences.mask.shape, device=sequences.mask.device)
-    agrees = torch.zeros_like(mtp)
-    for piece in updater.rows_of_pieces(slice(0, len(mtp))):
+def _drafts(updater: Updater, joint: JointModel, sequences: Sequences) -> torch.Tensor:
+    """[2, N, T] log-prob by MTP depth 1, and 1.0 where its most likely token is the main head's: each process makes its share."""
+
+    def measure(piece: Sequences) -> torch.Tensor:
         with updater.accelerator.autocast():
-            mtp[piece], agrees[piece] = joint.drafts(sequences.rows(piece), updater.config.rollout.temperature)
-    updater.world.add_up([mtp, agrees])  # what belongs to the others is 0 here
-    return mtp, agrees
+            return torch.stack(joint.drafts(piece, updater.config.rollout.temperature))
+
+    return updater.by_token(sequences, measure, 2)
 
 
 def _rounded(values: Iterable[float | None]) -> list[float | None]:

@@ -15,7 +15,9 @@ ON_GPU = {"rtol": 1e-3, "atol": 1e-4}, {"rel": 1e-2, "abs": 1e-4}
 
 # Left out is window micro_batch (the preset occ-official), whose coefficient depends by definition on how the batch is split.
 CASES = [f"{algorithm} {regime}" for algorithm in ALGORITHMS for regime in REGIMES]
-EDGES = {"uneven": 5, "in pieces": 5, "one sequence": 1, "without tokens": 4}
+EDGES = {"uneven": 5, "in pieces": 5, "in a budget": 8, "one sequence": 1, "without tokens": 4}
+PIECES = {"in pieces": {"micro_batch_sequences": 2}, "in a budget": {"micro_batch_tokens": 12}}
+SHORT = {"prompts_per_step": 4, "samples_per_prompt": 2, "max_prompt_tokens": 5, "max_response_tokens": 7}
 
 
 def experience_of(sequences, count: int) -> Experience:
@@ -32,14 +34,16 @@ def cases(make_joint, make_config, sequences) -> dict[str, Case]:
         algorithm, regime = name.split()
         made[name] = Case(make_config(REGIMES[regime], algorithm), joint, experience_of(sequences, 8))
     for name, count in EDGES.items():
-        update = {"mini_batches": 1, "epochs": 2, "micro_batch_sequences": 2 if name == "in pieces" else None}
+        update = {"mini_batches": 1, "epochs": 2, **PIECES.get(name, {})}
+        model = {"path": "unused", "gradient_checkpointing": name in PIECES}
         experience = experience_of(sequences, count)
         if name == "without tokens":  # the second process has rows, of which none counts
             mask = experience.sequences.mask.clone()
             mask[2:] = False
             experience = experience_of(experience.sequences._replace(mask=mask), count)
         for regime in ("occ-own", "oracle", "detach"):
-            made[f"{name} {regime}"] = Case(make_config(REGIMES[regime], "grpo", update=update), joint, experience)
+            config = make_config(REGIMES[regime], "grpo", update=update, model=model, rollout=SHORT)
+            made[f"{name} {regime}"] = Case(config, joint, experience)
     spoilt = experience_of(sequences, 8)
     spoilt.advantages[3] = float("nan")  # a row of the second process
     made["not finite"] = Case(make_config(REGIMES["policy"]), joint, spoilt)

@@ -21,7 +21,7 @@ def depth_log_prob_by_hand(joint, tokens: list[int], place: int, k: int, tempera
         length = len(tokens) - depth
         positions = torch.arange(length)[None]
         causal = torch.full((length, length), float("-inf")).triu(1)[None, None]
-        hidden = head(
+        hidden, _ = head(
             hidden[:, :length],
             embeddings[:, depth:],
             attention_mask=causal,

@@ -32,6 +32,8 @@ class Phase:
     def __init__(self, joint, config, device="cpu"):
         self.joint = copy.deepcopy(joint).to(device)
         self.joint.mtp.requires_grad_(trains_heads(config))
+        if config.model.gradient_checkpointing:
+            self.joint.recompute_blocks()
         trained = [parameter for parameter in self.joint.parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD(trained, lr=1.0)  # Adam would hide the size of a gradient
         tracker = CoefficientTracker(config.regime, self.joint.depths)
