@@ -6,7 +6,6 @@ inputs are detached, as those of a head under `detach` are, leaves all its param
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -16,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 def recompute(block: nn.Module) -> None:
     """Let a module run again in the backward pass. Nothing else about it changes: its parameters keep their names."""
-    kind: type[nn.Module] = type(block)
-    block.__class__ = _recomputed(kind)
+    kind = type(block)
+    block.__class__ = type(kind.__name__, (_Recomputed, kind), {})
 
 
 class _Recomputed(nn.Module):
@@ -26,8 +25,3 @@ class _Recomputed(nn.Module):
             return super().__call__(*args, **kwargs)
         # Nothing random happens in a block, so that no state of a random generator need be kept.
         return checkpoint(super().__call__, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
-
-
-@cache
-def _recomputed(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(kind.__name__, (_Recomputed, kind), {})

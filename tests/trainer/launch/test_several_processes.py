@@ -11,6 +11,8 @@ from trainer.rollout.collect import Experience
 # Sums of floats depend on their order: float32, and c_hat of a mini-batch is a sum of products that nearly cancel.
 PARAMETERS = {"rtol": 1e-5, "atol": 1e-6}
 MEASURED = {"rel": 1e-3, "abs": 5e-6}
+# A mean of per-token ratios lives on tokens that hardly moved, where rounding is much of the difference.
+HEAVY_TAILED = {"rel": 1e-2, "abs": 5e-6}
 ON_GPU = {"rtol": 1e-3, "atol": 1e-4}, {"rel": 1e-2, "abs": 1e-4}
 
 # Left out is window micro_batch (the preset occ-official), whose coefficient depends by definition on how the batch is split.
@@ -70,7 +72,8 @@ def test_two_processes_make_the_update_of_one(cases, tmp_path):
         for measured, expected in zip(mine.metrics, alone.metrics, strict=True):
             assert measured.keys() == expected.keys(), name
             for key, value in measured.items():
-                assert value == pytest.approx(expected[key], **MEASURED), (name, key)
+                tolerance = HEAVY_TAILED if "occ-loss" in name else MEASURED
+                assert value == pytest.approx(expected[key], **tolerance), (name, key)
     assert first["not finite"].error == "policy loss became NaN"
     used = [metrics["mtp/coefficient"] for metrics in first["dapo occ-own"].metrics]
     assert [value == 0 for value in used] == [True, False, True, False]
