@@ -32,6 +32,7 @@ from transformers import PreTrainedTokenizerBase
 from trainer.config import RunConfig
 from trainer.errors import ModelError
 from trainer.folder import CHECKPOINTS, asked
+from trainer.launch.sharding import load_state, whole_state
 from trainer.manifest import flaw, seal, to_disk
 from trainer.models.joint import JointModel
 from trainer.models.storage import save_joint
@@ -123,8 +124,7 @@ class Checkpoints:
         accuracy: float | None,
         joint: JointModel,
         tokenizer: PreTrainedTokenizerBase,
-        updater: Updater,
-        parts: Mapping[str, Part],
+        state: Mapping[str, Any],
     ) -> StoredCheckpoint:
         """Write the checkpoint of a step; then remove all good ones but the newest `checkpoint.keep` and the best.
 
@@ -133,8 +133,7 @@ class Checkpoints:
             accuracy: held-out accuracy at this step; None: not evaluated at it.
             joint: the model with its heads.
             tokenizer: saved beside the model.
-            updater: its optimiser and schedule are saved.
-            parts: whatever else has a state, by name.
+            state: as `state_of` gives it.
 
         Raises:
             ModelError: the disk is full or cannot be written; the good ones are untouched.
@@ -148,7 +147,7 @@ class Checkpoints:
             _clear(partial)
             partial.mkdir(parents=True)
             save_joint(joint, tokenizer, partial / "model", full_precision=True)
-            torch.save(_state(updater, parts), partial / "state.pt")
+            torch.save(dict(state), partial / "state.pt")
             (partial / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
             seal(partial)
             if os.path.lexists(final):
@@ -189,16 +188,17 @@ def restore(checkpoint: StoredCheckpoint, updater: Updater, parts: Mapping[str, 
         ) from error
 
 
-def _state(updater: Updater, parts: Mapping[str, Part]) -> dict[str, Any]:
+def state_of(updater: Updater, parts: Mapping[str, Part]) -> dict[str, Any]:
+    """What a resumed run needs beside the model: optimiser, schedule and `parts`. All processes must ask for it alike."""
     return {
-        "optimizer": updater.optimizer.state_dict(),
+        "optimizer": whole_state(updater.optimizer, updater.world),
         "updates": updater.updates,
         "parts": {name: part.state() for name, part in parts.items()},
     }
 
 
 def _put_back(state: dict[str, Any], updater: Updater, parts: Mapping[str, Part]) -> None:
-    updater.optimizer.load_state_dict(state["optimizer"])
+    load_state(updater.optimizer, state["optimizer"])
     updater.updates = int(state["updates"])
     for name, part in parts.items():
         part.restore(state["parts"][name])

@@ -6,7 +6,7 @@ Departures, each explained in docs/method.md: old log-probs are recomputed by th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,13 @@ from typing import Any
 from trainer.alarms import not_finite
 from trainer.audit.audit import Audit
 from trainer.audit.held_out import sample_held_out
-from trainer.checkpoint import Checkpoints
+from trainer.checkpoint import Checkpoints, state_of
 from trainer.config import RunConfig
 from trainer.errors import NotFiniteError, TrainingError
 from trainer.evaluation.evaluate import answer, average, metric, terms
 from trainer.events import Sink
 from trainer.launch.world import check_same_parameters
+from trainer.models.joint import JointModel
 from trainer.models.log_probs import Acceptance, acceptance_of_all
 from trainer.rollout import dynamic
 from trainer.rollout.collect import Experience, Group, experience_of, sample_responses, verify
@@ -250,15 +251,18 @@ def evaluate_on(run: Training, name: str, prompts: list[Prompt]) -> float:
 def save(run: Training) -> None:
     """Write a checkpoint, unless the parameters are not finite, and say whether it is the best so far where it was evaluated."""
     with run.stage("checkpointing"):
-        check_parameters(run.joint)
+        with run.world.together():
+            check_parameters(run.joint)
         check_same_parameters(run.joint, run.world)
-        run.checkpoints = run.world.from_main(partial(write_checkpoint, run))
+        state = state_of(run.updater, run.parts)
+        with run.whole() as joint:
+            run.checkpoints = run.world.from_main(partial(write_checkpoint, run, joint, state))
     saved = run.checkpoints.good[-1]
     rating = {} if run.accuracy is None else {"best": saved == run.checkpoints.best}
     run.sink.emit("checkpoint", step=run.step, path=str(saved.path.relative_to(run.folder)), **rating)
 
 
-def write_checkpoint(run: Training) -> Checkpoints:
+def write_checkpoint(run: Training, joint: JointModel, state: Mapping[str, Any]) -> Checkpoints:
     """Write it, and give the checkpoints that there are then."""
-    run.checkpoints.save(run.step, run.accuracy, run.joint, run.tokenizer, run.updater, run.parts)
+    run.checkpoints.save(run.step, run.accuracy, joint, run.tokenizer, state)
     return run.checkpoints

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch.distributed.device_mesh import init_device_mesh
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
@@ -22,6 +23,7 @@ from trainer.events import Sink
 from trainer.host import HostUse, look_at
 from trainer.launch.attempt import attempt_fields
 from trainer.launch.device import accelerator_for
+from trainer.launch.sharding import WholeModel, WholeModelEngine, shard
 from trainer.launch.world import World
 from trainer.models.joint import JointModel
 from trainer.models.storage import has_heads, load_joint, load_tokenizer
@@ -47,6 +49,8 @@ class Training:
     joint: JointModel
     tokenizer: PreTrainedTokenizerBase
     engine: Engine
+    whole: Callable[[], AbstractContextManager[JointModel]]
+    """The model with all its parameters, also where they are divided among the processes; all must ask for it alike."""
     world: World
     """The processes that make the run; in each of them stands one of these."""
     updater: Updater
@@ -86,7 +90,8 @@ class Training:
 def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Training:
     """Load data, model, heads and optimiser, from the newest checkpoint where there is one."""
     accelerator = accelerator_for(config)
-    world = World(accelerator)
+    is_sharded = config.launch.sharding == "full"
+    world = World(accelerator, is_sharded=is_sharded)
     checkpoints = world.from_main(lambda: Checkpoints(folder, config))
     resumed = checkpoints.newest
     step = resumed.step if resumed else 0
@@ -117,10 +122,11 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
             message = _new_heads(config)
             sink.emit("alarm", step=0, severity="warning", name="new_heads", message=message)
     source = str(resumed.model) if resumed else config.model.path
-    joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
-    joint.mtp.requires_grad_(trains_heads(config))
-    if config.model.gradient_checkpointing:
-        joint.recompute_blocks()
+    joint, sampled = load_model(config, source, world)
+
+    def whole() -> AbstractContextManager[JointModel]:
+        return sampled.filled(joint) if sampled else nullcontext(joint)
+
     optimizer = AdamW(_decayed(joint, config.optimizer), lr=config.optimizer.lr, betas=config.optimizer.betas)
     # Without DistributedDataParallel, which takes a step for one backward pass: docs/decisions/processes.md.
     model = accelerator.prepare_model(joint, evaluation_mode=True)
@@ -131,6 +137,10 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     parts: dict[str, Part] = {"coefficient": tracker, "alarms": watch}
     if resumed:
         restore(resumed, updater, parts)
+    engine: Engine = BuiltinEngine(
+        (sampled.joint if sampled else joint).trunk, tokenizer.eos_token_id, accelerator.autocast
+    )
+    engine = DividedEngine(engine, world)
     return Training(
         config=config,
         folder=folder,
@@ -138,7 +148,8 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
         grader=DividedGrader(grader, world),
         joint=joint,
         tokenizer=tokenizer,
-        engine=DividedEngine(BuiltinEngine(joint.trunk, tokenizer.eos_token_id, accelerator.autocast), world),
+        engine=WholeModelEngine(engine, sampled, joint) if sampled else engine,
+        whole=whole,
         world=world,
         updater=updater,
         prompts=training.kept,
@@ -150,6 +161,30 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
         step=step,
         accuracy=resumed.accuracy if resumed else None,
     )
+
+
+def load_model(config: RunConfig, source: str, world: World) -> tuple[JointModel, WholeModel | None]:
+    """The model as it trains, and where its parameters are divided a copy that can be made whole."""
+
+    def load() -> JointModel:
+        joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
+        joint.mtp.requires_grad_(trains_heads(config))
+        if config.model.gradient_checkpointing:
+            joint.recompute_blocks()
+        return joint
+
+    if not world.is_sharded:
+        return load(), None
+    device = world.accelerator.device
+    mesh = init_device_mesh(device.type, (world.size,))
+    made: list[tuple[JointModel, WholeModel]] = []
+    for turn in range(world.size):  # one after the other, so that the host holds one whole model at a time
+        with world.together():
+            if turn == world.rank:
+                joint = load()
+                made.append((joint, WholeModel(joint, device)))
+                shard(joint, mesh)
+    return made[0]
 
 
 def _new_heads(config: RunConfig) -> str:

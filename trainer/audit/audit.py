@@ -15,11 +15,11 @@ from torch import Tensor
 from trainer.audit.effect import HeldOut, without_mtp
 from trainer.audit.gradients import HalfGradients, Products, over_both, products
 from trainer.config import CrossEntropy
-from trainer.models.joint import JointModel, Predictions
+from trainer.models.joint import Predictions
 from trainer.objectives.coefficient import Sums, gain
 from trainer.objectives.regimes import cross_entropy
 from trainer.rollout.collect import Experience
-from trainer.update.exact import dot, shared_gradients
+from trainer.update.exact import dot_in, shared_gradients
 from trainer.update.losses import Losses
 from trainer.update.measure import Metrics, References
 from trainer.update.minibatch import MiniBatch, OldLogProbs
@@ -46,10 +46,10 @@ class Audit:
         self._old = self._old_log_probs()
         self._metrics: Metrics = {}
         self._halves: tuple[HalfGradients, HalfGradients] | None = None
-        self._without: JointModel | None = None
+        self._without: float | None = None
 
     def before(self) -> None:
-        """Measure gradients and proxies of the last mini-batch, and make the step without the MTP part on a copy."""
+        """Measure gradients and proxies of the last mini-batch, and what its step would do without the MTP part."""
         batch = self._updater.mini_batch(self._experience, self._old, self._updater.config.update.mini_batches - 1)
         middle = len(batch.advantages) // self._experience.samples // 2 * self._experience.samples
         halves = self._half(batch.rows(slice(None, middle))), self._half(batch.rows(slice(middle, None)))
@@ -64,7 +64,8 @@ class Audit:
             self._metrics |= {"audit/g_rl_squared": policy.rl, "audit/g_rl_squared_cross": policy.rl_cross}
         if self._held_out is not None:
             self._halves = halves
-            self._without = without_mtp(self._updater, batch)
+            with without_mtp(self._updater, batch) as joint:
+                self._without = self._held_out.objective(joint)
 
     def after(self, metrics: Metrics) -> Metrics:
         """Everything that was measured, once the optimiser step is made.
@@ -76,7 +77,7 @@ class Audit:
             return self._metrics
         names = ["mtp/coefficient", *(f"mtp/depth_{k}/coefficient" for k in range(2, self._depths + 1))]
         predicted = metrics["optim/lr"] * self._predicted_gain(self._halves, [metrics[name] for name in names])
-        measured = self._held_out.objective(self._updater.joint) - self._held_out.objective(self._without)
+        measured = self._held_out.objective(self._updater.joint) - self._without
         return {**self._metrics, "audit/predicted_change": predicted, "audit/measured_change": measured}
 
     def _predicted_gain(self, halves: tuple[HalfGradients, HalfGradients], coefficients: list[float]) -> float:
@@ -86,6 +87,7 @@ class Audit:
         (rl_1, mtp_1), (rl_2, mtp_2) = (
             (half.gradients[0], _weighed([half.gradients[place] for place in places], coefficients)) for half in halves
         )
+        dot = halves[0].dot
         c = (dot(rl_1, mtp_2) + dot(rl_2, mtp_1)) / 2
         mtp = _weighed([over_both(*halves, place) for place in places], coefficients)
         return gain(1.0, c, dot(mtp, mtp), self._references.lambda_plus)
@@ -97,7 +99,8 @@ class Audit:
         shares = shared_gradients(updater.model, updater.joint, pieces, temperature, self._terms, updater.world)
         sums = [batch.weights.sum(), *batch.depth_weights.sum((1, 2)), *batch.depth_token_weights.sum((1, 2))]
         weights = [weight.item() for weight in sums]
-        return HalfGradients([share / weight for share, weight in zip(shares, weights, strict=True)], weights)
+        gradients = [share / weight for share, weight in zip(shares, weights, strict=True)]
+        return HalfGradients(gradients, weights, dot_in(updater.world))
 
     def _terms(self, batch: MiniBatch, predictions: Predictions) -> list[Tensor]:
         depths = batch.depths(predictions.mtp_log_probs["trunk"])

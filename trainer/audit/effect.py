@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -15,18 +17,35 @@ from trainer.update.minibatch import MiniBatch
 from trainer.update.phase import Updater
 
 
-def without_mtp(updater: Updater, batch: MiniBatch) -> JointModel:
-    """A copy of the model after the optimiser step on `batch` as it would be without the MTP part; the original stays untouched.
+@contextmanager
+def without_mtp(updater: Updater, batch: MiniBatch) -> Iterator[JointModel]:
+    """The model after the optimiser step on `batch` as it would be without the MTP part; afterwards everything is as it was, bit for bit.
 
     Trunk and heads are clipped separately, so what is left out is nothing but the MTP loss's gradient into the trunk.
     """
-    optimizer = getattr(updater.optimizer, "optimizer", updater.optimizer)  # what accelerate has wrapped
-    joint, optimizer = copy.deepcopy((updater.joint, optimizer))
     config = updater.config.model_copy(update={"regime": Off(), "mtp": Mtp()})
-    shadow = Updater(config, joint, optimizer, CoefficientTracker(Off(), joint.depths), updater.accelerator)
+    tracker = CoefficientTracker(Off(), updater.joint.depths)
+    shadow = Updater(config, updater.model, updater.optimizer, tracker, updater.accelerator)
     shadow.updates = updater.updates
-    shadow.step(batch.without_mtp(), first_of_phase=False)
-    return joint
+    parameters = [(parameter, parameter.detach().clone()) for parameter in updater.joint.parameters()]
+    optimizer = _copied(updater.optimizer.state_dict())
+    try:
+        shadow.step(batch.without_mtp(), first_of_phase=False)
+        yield updater.joint
+    finally:
+        with torch.no_grad():
+            for parameter, before in parameters:
+                parameter.copy_(before)
+        updater.optimizer.load_state_dict(optimizer)
+        updater.optimizer.zero_grad()
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {name: _copied(part) for name, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 class HeldOut:

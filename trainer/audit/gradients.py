@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trainer.objectives.coefficient import Sums
-from trainer.update.exact import dot, exact_sums
+from trainer.update.exact import Dot, dot, exact_sums
 
 NAN = float("nan")
 
@@ -24,6 +24,8 @@ class HalfGradients(NamedTuple):
     """[P] mean gradient over this half, of the policy loss and then of each MTP loss."""
     weights: list[float]
     """This half's part of the whole mini-batch's weight, for each of them; those of the two halves add up to 1."""
+    dot: Dot = dot
+    """Their inner product, in all processes."""
 
 
 class Products(NamedTuple):
@@ -62,6 +64,7 @@ class Products(NamedTuple):
 
 def products(first: HalfGradients, second: HalfGradients, index: int) -> Products:
     """Everything about MTP loss `index` (from 1) of the two halves' gradients; the policy loss has index 0."""
+    dot = first.dot
     (rl_1, rl_2), (mtp_1, mtp_2) = ([half.gradients[place] for half in (first, second)] for place in (0, index))
     rl, mtp = (over_both(first, second, place) for place in (0, index))
     return Products(
@@ -71,7 +74,7 @@ def products(first: HalfGradients, second: HalfGradients, index: int) -> Product
         v2_cross=dot(mtp_1, mtp_2),
         rl=dot(rl, rl),
         rl_cross=dot(rl_1, rl_2),
-        halves=(exact_sums(rl_1, mtp_1), exact_sums(rl_2, mtp_2)),
+        halves=(exact_sums(rl_1, mtp_1, dot), exact_sums(rl_2, mtp_2, dot)),
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from trainer.config import rules
 from trainer.config.schema import Benchmark, EvaluatedModel, Launch
 from trainer.config.section import Document, Finite, NonNegative, Positive, Temperature
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, Problem
 
 PAPER_SAMPLES, PAPER_TOP_P, PAPER_MAX_TOKENS = 32, 0.7, 8192
 """How the paper evaluates (arXiv 2605.28184): avg@32 at temperature 1.0 and top-p 0.7, responses of at most 8192 tokens."""
@@ -44,6 +44,9 @@ class EvaluationConfig(Document):
     @model_validator(mode="after")
     def _combinations_make_sense(self) -> EvaluationConfig:
         problems = [*rules.name_problems(self.name), *rules.benchmark_problems("benchmarks", self.benchmarks)]
+        if self.launch.sharding != "none":
+            message = f"{self.launch.sharding} has no effect on an evaluation, in which every process holds the whole model; leave it at none"
+            problems.append(Problem("launch.sharding", message))
         if problems:
             raise ConfigError(problems)
         return self

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.errors import Problem
 
 if TYPE_CHECKING:
-    from trainer.config.schema import Benchmark, RunConfig
+    from trainer.config.schema import Benchmark, Launch, RunConfig
 
 
 def problems(config: RunConfig) -> list[Problem]:
@@ -168,7 +168,17 @@ def _audit_problems(config: RunConfig) -> list[Problem]:
     return []
 
 
+def sharding_problems(launch: Launch) -> list[Problem]:
+    """What is wrong with how the parameters are divided."""
+    if launch.sharding == "full" and launch.num_processes == 1:
+        message = "full with 1 process divides nothing; set launch.num_processes to 2 or more, or leave this at none"
+        return [Problem("launch.sharding", message)]
+    return []
+
+
 def _launch_problems(config: RunConfig) -> list[Problem]:
+    if sharding := sharding_problems(config.launch):
+        return sharding
     processes = config.launch.num_processes
     sequences = config.rollout.prompts_per_step // config.update.mini_batches * config.rollout.samples_per_prompt
     if 0 < sequences < processes:

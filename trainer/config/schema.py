@@ -200,6 +200,9 @@ class Launch(Section):
     num_processes: Annotated[int, Field(ge=1, le=1024)] = 1
     """Devices to train on, one process each: they divide every step's prompts and sequences among themselves and make the same
     update as one would, but for rounding. The run waits until one worker has as many free."""
+    sharding: Literal["none", "full"] = "none"
+    """full: parameters, gradients and optimiser state are divided among the processes, for models that no single device holds; the
+    update is the same but for rounding. Sampling still puts the parameters together on every device. none: each process holds all of them."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Of the runs that wait, the one with the highest priority is next; among equals, the one that came first."""
     max_hours: Annotated[Finite, Field(gt=0)] | None = None

@@ -1,6 +1,6 @@
 """The processes that make one run, as each of them sees them. docs/decisions/processes.md says why gradients are summed by hand.
 
-All processes hold the same parameters and the same experience, and make the same calls in the same order. What costs time (sampling, grading,
+All processes hold the same parameters, or parts of the same, and the same experience, and make the same calls in the same order. What costs time (sampling, grading,
 forward and backward passes) is divided among them; what is small is known to all.
 """
 
@@ -26,8 +26,10 @@ MOST_NUMBERS = 2**25
 class World:
     """Every method but `share` exchanges something and must be called by all processes alike."""
 
-    def __init__(self, accelerator: Accelerator):
+    def __init__(self, accelerator: Accelerator, *, is_sharded: bool = False):
+        """`is_sharded`: the parameters are divided among the processes, so that all must make the same passes (trainer.launch.sharding)."""
         self.accelerator = accelerator
+        self.is_sharded = is_sharded
         self.rank: int = accelerator.process_index
         self.size: int = accelerator.num_processes
 
@@ -92,6 +94,14 @@ class World:
             for tensor, part in zip(bucket, total.split([tensor.numel() for tensor in bucket]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
+    def over_shards(self, value: float) -> float:
+        """The sum over the processes of what each has of its part of the parameters; where they are not divided, the value itself."""
+        if not self.is_sharded:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
+        self.add_up([total])
+        return float(total)
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Raise in all processes what is raised in any of them. Nothing may be exchanged inside.
@@ -113,11 +123,13 @@ class World:
 
 
 def check_same_parameters(model: nn.Module, world: World) -> None:
-    """Whether all processes hold the same parameters, as they must: each makes every optimiser step by itself.
+    """Whether all processes hold the same parameters, as they must where each makes every optimiser step by itself.
 
     Raises:
         TrainingError: they do not.
     """
+    if world.is_sharded:  # each makes its part of the step
+        return
     sums = torch.stack([parameter.detach().sum(dtype=torch.float64) for parameter in model.parameters()]).tolist()
     of_all = world.gather(sums)
     for (name, _), *values in zip(model.named_parameters(), *of_all, strict=True):

@@ -3,7 +3,7 @@
     c = <g_RL, g_MTP>        v2 = ||g_MTP||^2        (arXiv 2605.28184, section 3; docs/method.md)
 
 Shared are trunk, embeddings and lm_head; the heads' own parameters receive no policy gradient and take no part. Each gradient is a
-flat vector as long as the trunk has parameters, in its own memory: nothing is added to any parameter's `.grad`.
+flat vector as long as the trunk has parameters, in its own memory: nothing stays in any parameter's `.grad`, which must be empty before.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from trainer.launch.sharding import local
 from trainer.launch.world import World
 from trainer.models.joint import JointModel, Predictions
 from trainer.objectives.coefficient import Sums
@@ -36,17 +37,20 @@ def shared_gradients(
         world: the processes that the pieces are divided among.
 
     Returns:
-        One [P] vector per term; P counts the shared parameters.
+        One [P] vector per term; P counts the shared parameters, or this process's part of them where they are divided.
     """
     shared = [parameter for parameter in joint.trunk.parameters() if parameter.requires_grad]
+    gradients_of = _divided if world.is_sharded else _whole
     totals: list[Tensor] = []
     for piece in pieces:
         values = terms(piece, model(piece.sequences, temperature, ("trunk",)))
-        gradients = [_flat(value, shared, keep_graph=index + 1 < len(values)) for index, value in enumerate(values)]
+        gradients = [gradients_of(value, shared, index + 1 < len(values)) for index, value in enumerate(values)]
         totals = [total + more for total, more in zip(totals, gradients, strict=True)] if totals else gradients
+    if world.is_sharded:  # summed already, in the backward pass
+        return totals
     count = max(world.gather(len(totals)))
     if not totals:  # another process has all the pieces
-        nothing = torch.cat([torch.zeros_like(parameter).flatten() for parameter in shared])
+        nothing = _flat([None] * len(shared), shared)
         totals = [nothing.clone() for _ in range(count)]
     world.add_up(totals)
     return totals
@@ -57,20 +61,41 @@ def dot(first: Tensor, second: Tensor) -> float:
     return float(torch.dot(first.double(), second.double()))
 
 
-def exact_sums(rl: Tensor, mtp: Tensor) -> Sums:
+Dot = Callable[[Tensor, Tensor], float]
+"""As `dot`, of vectors that may be divided among processes."""
+
+
+def dot_in(world: World) -> Dot:
+    """The inner product of what `shared_gradients` gives in this world."""
+    return lambda first, second: world.over_shards(dot(first, second))
+
+
+def exact_sums(rl: Tensor, mtp: Tensor, product: Dot = dot) -> Sums:
     """c and v2 of one depth, in the place of c_hat and v2_hat; there are no tokens behind them."""
     nothing = torch.zeros((), dtype=torch.float64)
-    c, v2 = (torch.tensor(value, dtype=torch.float64) for value in (dot(rl, mtp), dot(mtp, mtp)))
+    c, v2 = (torch.tensor(value, dtype=torch.float64) for value in (product(rl, mtp), product(mtp, mtp)))
     return Sums(c, v2, nothing, nothing)
 
 
-def _flat(value: Tensor, shared: list[nn.Parameter], *, keep_graph: bool) -> Tensor:
+def _whole(value: Tensor, shared: list[nn.Parameter], keep_graph: bool) -> Tensor:
     if not value.requires_grad:  # no token counts
-        return torch.cat([torch.zeros_like(parameter).flatten() for parameter in shared])
-    gradients = torch.autograd.grad(value, shared, retain_graph=keep_graph, allow_unused=True)
+        return _flat([None] * len(shared), shared)
+    return _flat(torch.autograd.grad(value, shared, retain_graph=keep_graph, allow_unused=True), shared)
+
+
+def _divided(value: Tensor, shared: list[nn.Parameter], keep_graph: bool) -> Tensor:
+    """This process's part. Only a backward pass that ends in `.grad`, which is empty before and after, puts divided parameters together."""
+    value.backward(retain_graph=keep_graph)
+    gradients = _flat([parameter.grad for parameter in shared], shared)
+    for parameter in shared:
+        parameter.grad = None
+    return gradients
+
+
+def _flat(gradients: Sequence[Tensor | None], shared: list[nn.Parameter]) -> Tensor:
     return torch.cat(
         [
-            torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten()
+            torch.zeros_like(local(parameter)).flatten() if gradient is None else local(gradient).flatten()
             for parameter, gradient in zip(shared, gradients, strict=True)
         ]
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.errors import NotFiniteError, TrainingError
+from trainer.launch.sharding import local, whole
 from trainer.models.joint import JointModel, Predictions
 from trainer.update.losses import LossParts
 
@@ -40,7 +41,7 @@ def check_gradients(norm: float, joint: JointModel) -> None:
     """
     if not math.isfinite(norm):
         backwards = reversed(list(joint.named_parameters()))
-        _refuse((f"gradient of {name}", tensor.grad) for name, tensor in backwards if tensor.grad is not None)
+        _refuse((f"gradient of {name}", whole(tensor.grad)) for name, tensor in backwards if tensor.grad is not None)
         raise NotFiniteError("norm of the gradients", _kind(torch.tensor(norm)))
 
 
@@ -65,12 +66,12 @@ def check_parameters(joint: JointModel) -> None:
     Raises:
         NotFiniteError: naming the first that is not.
     """
-    if not torch.stack([parameter.isfinite().all() for parameter in joint.parameters()]).all():
+    if not torch.stack([local(parameter).isfinite().all() for parameter in joint.parameters()]).all():
         _refuse(_named_parameters(joint))
 
 
 def _named_parameters(joint: JointModel) -> Iterator[Named]:
-    return ((f"parameter {name}", tensor) for name, tensor in joint.named_parameters())
+    return ((f"parameter {name}", local(tensor)) for name, tensor in joint.named_parameters())
 
 
 def _log_probs(predictions: Predictions) -> Iterator[Named]:

@@ -39,6 +39,8 @@ class MiniBatch(NamedTuple):
     """[K, B, T] token mean over each depth's tokens."""
     tokens: int
     """Counted response tokens of the whole mini-batch."""
+    is_idle: bool = False
+    """As in Piece."""
 
     @classmethod
     def of(
@@ -61,12 +63,13 @@ class MiniBatch(NamedTuple):
         """What one forward pass takes."""
         part, width = self.rows(piece.rows), piece.responses
         return part._replace(
-            sequences=part.sequences.trimmed(piece.length, width),
+            sequences=piece.of(self.sequences),
             old=OldLogProbs(part.old.main[:, :width], part.old.mtp[..., :width]),
             weights=part.weights[:, :width],
-            depth_masks=part.depth_masks[..., :width],
+            depth_masks=part.depth_masks[..., :width] & (not piece.is_idle),
             depth_weights=part.depth_weights[..., :width],
             depth_token_weights=part.depth_token_weights[..., :width],
+            is_idle=piece.is_idle,
         )
 
     def rows(self, rows: slice | list[int]) -> MiniBatch:

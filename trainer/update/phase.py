@@ -13,13 +13,15 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from trainer.config import RunConfig
+from trainer.errors import NotFiniteError
+from trainer.launch.sharding import local
 from trainer.launch.world import World
 from trainer.models.joint import JointModel, Predictions, Reach, Sequences
 from trainer.objectives.algorithms import ALGORITHMS
 from trainer.objectives.coefficient import Sums
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.collect import Experience
-from trainer.update.exact import exact_sums, shared_gradients
+from trainer.update.exact import dot_in, exact_sums, shared_gradients
 from trainer.update.finite import check_gradients, check_losses, check_trained
 from trainer.update.losses import Losses, reaches
 from trainer.update.measure import Metrics, References, ReferenceSums, add_metrics, share, total_sums
@@ -65,7 +67,7 @@ class Updater:
         self.optimizer = optimizer
         self.tracker = tracker
         self.accelerator = accelerator
-        self.world = World(accelerator)
+        self.world = World(accelerator, is_sharded=config.launch.sharding == "full")
         self.updates = 0
         """Optimiser steps made so far."""
         self.joint: JointModel = accelerator.unwrap_model(model)
@@ -99,13 +101,15 @@ class Updater:
         """[tables, N, T] of what `measure` makes of every piece, [tables, n, t]; 0 beyond a piece. All processes learn all of it."""
         whole = torch.zeros(tables, *sequences.mask.shape, device=sequences.mask.device)
         for piece in self._cut(sequences)[self.world.rank]:
-            whole[:, piece.rows, : piece.responses] = measure(_sequences(sequences, piece))
+            found = measure(piece.of(sequences))
+            if not piece.is_idle:
+                whole[:, piece.rows, : piece.responses] = found
         self.world.add_up([whole])  # what belongs to the others is 0 here
         return whole
 
     def sequences_of(self, sequences: Sequences) -> Iterator[Sequences]:
         """This process's share of some sequences, in the pieces of its forward passes."""
-        return (_sequences(sequences, piece) for piece in self._cut(sequences)[self.world.rank])
+        return (piece.of(sequences) for piece in self._cut(sequences)[self.world.rank])
 
     def pieces(self, batch: MiniBatch) -> list[MiniBatch]:
         """This process's share of a mini-batch, or of a part of it, in the pieces of its forward passes; none where there are too few sequences."""
@@ -113,7 +117,7 @@ class Updater:
 
     def _cut(self, sequences: Sequences) -> list[list[Piece]]:
         """The pieces of every process: the same wherever it is asked."""
-        return cut(sizes_of(sequences), self.config.update, self.world.size)
+        return cut(sizes_of(sequences), self.config.update, self.world.size, in_step=self.world.is_sharded)
 
     @torch.no_grad()
     def calibration(self, batch: MiniBatch, mtp: tuple[Reach, ...]) -> ReferenceSums:
@@ -178,6 +182,7 @@ class Updater:
         """Add this process's part of the gradients to `.grad`, piece by piece."""
         metrics: Metrics = defaultdict(float)
         sums, used = [], []
+        not_finite: NotFiniteError | None = None
         for index, piece in enumerate(pieces):
             predictions = ahead.predictions[index] if ahead.predictions else self._predict(piece)
             measured = self._references.measure(piece, predictions)
@@ -187,11 +192,19 @@ class Updater:
             parts = self._losses(piece, predictions, lambdas)
             self.accelerator.backward(parts.total)
             shares = share(self._losses, piece, predictions, parts)
-            check_losses(shares.values(), self.joint, predictions, parts)
+            try:
+                check_losses(shares.values(), self.joint, predictions, parts)
+            except NotFiniteError as error:
+                not_finite = not_finite or error
+                if not self.world.is_sharded:  # else the others wait for this process's further passes
+                    break
             for name, value in shares.items():
                 metrics[name] += value
             sums.append(measured)
-            used.append(lambdas)
+            if not piece.is_idle:
+                used.append(lambdas)
+        if not_finite is not None:
+            raise not_finite
         return _Measured(dict(metrics), sums, used)
 
     def _predict(self, piece: MiniBatch) -> Predictions:
@@ -202,7 +215,7 @@ class Updater:
         rl, *mtp = shared_gradients(
             self.model, self.joint, pieces, self._temperature, self._losses.exact_terms, self.world
         )
-        return [exact_sums(rl, depth) for depth in mtp]
+        return [exact_sums(rl, depth, dot_in(self.world)) for depth in mtp]
 
     def _ahead(self, batch: MiniBatch, pieces: list[MiniBatch], first_of_phase: bool) -> _Ahead:
         """lambda where it is known before the losses are formed.
@@ -232,7 +245,7 @@ class Updater:
             parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
             if parameters:
                 # In two halves, because clipping by a norm that is NaN would spoil every gradient before one can be named.
-                norm = get_total_norm(parameter.grad for parameter in parameters if parameter.grad is not None)
+                norm = self._norm([parameter.grad for parameter in parameters if parameter.grad is not None])
                 norms[f"optim/grad_norm_{name}"] = float(norm)
                 check_gradients(float(norm), self.joint)
                 clip_grads_with_norm_(parameters, self.config.optimizer.grad_clip, norm)
@@ -244,9 +257,15 @@ class Updater:
         self.updates += 1
         return {**norms, "optim/lr": lr}
 
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        norm = get_total_norm([local(gradient) for gradient in gradients])
+        if self.world.is_sharded:
+            norm = norm.new_tensor(self.world.over_shards(float(norm) ** 2) ** 0.5)
+        return norm
+
     def _add_up_gradients(self) -> None:
-        """The gradients of the whole mini-batch in every process."""
-        if self.world.size == 1:
+        """The gradients of the whole mini-batch in every process, where they are not summed and divided in the backward pass."""
+        if self.world.size == 1 or self.world.is_sharded:
             return
         parameters = [parameter for parameter in self.joint.parameters() if parameter.requires_grad]
         device = self.accelerator.device
@@ -260,10 +279,6 @@ class Updater:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.world.add_up([parameter.grad for parameter in reached if parameter.grad is not None])
-
-
-def _sequences(sequences: Sequences, piece: Piece) -> Sequences:
-    return sequences.rows(piece.rows).trimmed(piece.length, piece.responses)
 
 
 def warm_up(lr: float, warmup_steps: int, updates: int) -> float:

@@ -32,12 +32,19 @@ class Piece(NamedTuple):
     """Tokens of the longest, padding of the others included."""
     responses: int
     """Response tokens of the longest response."""
+    is_idle: bool = False
+    """No token of it counts: it is there because another process has a piece more, and all must make the same passes."""
 
     @classmethod
-    def of(cls, rows: list[int], sizes: list[Size]) -> Piece:
+    def around(cls, rows: list[int], sizes: list[Size]) -> Piece:
         """The rows, as wide as the longest of them; at least one token, because some models take no fewer."""
         length = max(1, *(sizes[row].length for row in rows))
         return cls(rows, length, max(1, *(sizes[row].response for row in rows)))
+
+    def of(self, sequences: Sequences) -> Sequences:
+        """Its part of the sequences that were cut."""
+        part = sequences.rows(self.rows).trimmed(self.length, self.responses)
+        return part._replace(mask=part.mask & (not self.is_idle))
 
 
 def sizes_of(sequences: Sequences) -> list[Size]:
@@ -51,10 +58,22 @@ def sizes_of(sequences: Sequences) -> list[Size]:
     ]
 
 
-def cut(sizes: list[Size], update: Update, processes: int) -> list[list[Piece]]:
-    """The pieces of every process; none where there are too few sequences."""
+IDLE = Piece([0], 1, 1, is_idle=True)
+
+
+def cut(sizes: list[Size], update: Update, processes: int, *, in_step: bool = False) -> list[list[Piece]]:
+    """The pieces of every process; none where there are too few sequences.
+
+    Args:
+        sizes: of all sequences.
+        update: how much goes through the model at once.
+        processes: how many there are.
+        in_step: all must have equally many pieces; who has fewer gets idle ones.
+    """
     shares = _dealt(sizes, processes) if update.micro_batch_tokens else _stretches(len(sizes), processes)
-    return [[Piece.of(rows, sizes) for rows in _packed(share, sizes, update)] for share in shares]
+    pieces = [[Piece.around(rows, sizes) for rows in _packed(share, sizes, update)] for share in shares]
+    most = max(map(len, pieces))
+    return [[*part, *[IDLE] * (most - len(part))] for part in pieces] if in_step else pieces
 
 
 def _stretches(count: int, processes: int) -> list[list[int]]:

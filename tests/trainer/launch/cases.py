@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +14,17 @@ import torch
 from accelerate import Accelerator
 from update_phases import Phase
 
+from trainer.audit.audit import Audit
 from trainer.config import RunConfig, parse
 from trainer.errors import MtprlError, PeerLostError, TrainingError
 from trainer.launch.device import join
 from trainer.launch.launcher import environment
+from trainer.launch.sharding import whole
 from trainer.launch.world import World, check_same_parameters
 from trainer.models.joint import JointModel, Sequences
 from trainer.rollout.collect import Experience
+from trainer.rollout.engine import Response
+from trainer.update.phase import Updater
 
 
 class Case(NamedTuple):
@@ -30,6 +35,7 @@ class Case(NamedTuple):
     experience: Experience
     device: str = "cpu"
     phases: int = 2
+    is_audited: bool = False
 
 
 class Result(NamedTuple):
@@ -45,18 +51,33 @@ class Result(NamedTuple):
 def make(case: Case) -> Result:
     phase = Phase(case.joint, case.config, case.device)
     on_device = Sequences(*(part.to(case.device) for part in case.experience.sequences))
+    count = len(on_device.tokens)
+    prompts, responses = ["a prompt"] * (count // 2), [Response([], [], False)] * count
     experience = Experience(
-        [], [], [], [], on_device, *[case.experience.advantages] * 2, case.experience.engine_log_probs
+        prompts, responses, [], [], on_device, *[case.experience.advantages] * 2, case.experience.engine_log_probs
     )
     first = phase.updater.old_log_probs(on_device)
     metrics, error = [], ""
     try:
         for _ in range(case.phases):
-            metrics += phase.run(experience)
+            metrics += audited(phase.updater, experience) if case.is_audited else phase.run(experience)
     except MtprlError as raised:
         error = str(raised)
-    parameters = {name: tensor.cpu() for name, tensor in phase.joint.state_dict().items()}
+    parameters = {name: whole(tensor).cpu() for name, tensor in phase.joint.state_dict().items()}
     return Result(metrics, parameters, torch.cat([first.main[None], first.mtp]).cpu(), error)
+
+
+def audited(updater: Updater, experience: Experience) -> list[dict[str, float]]:
+    """A phase of two mini-batches with an audit of the second, held out against the same samples in another order."""
+    order = torch.arange(len(experience.responses) - 1, -1, -1)
+    sequences, advantages = experience.sequences.rows(order), experience.advantages.flip(0)
+    held_out = replace(experience, sequences=sequences, rewards=advantages, advantages=advantages)
+    phase = updater.run(experience, updater.old_log_probs(experience.sequences))
+    audit = Audit(updater, experience, held_out)
+    first = next(phase)
+    audit.before()
+    second = next(phase)
+    return [first, {**second, **audit.after(second)}]
 
 
 def in_processes(cases: dict[str, Case], folder: Path, processes: int) -> list[dict[str, Any]]:

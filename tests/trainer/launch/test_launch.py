@@ -27,8 +27,9 @@ METRICS = {"rel": 2e-3, "abs": 1e-6}
 """After several steps of Adam, which makes much of gradients that are almost 0."""
 
 
-def in_processes(config: RunConfig, count: int, **sections: dict) -> RunConfig:
-    return parse({**config.model_dump(mode="json"), **sections, "launch": {"num_processes": count}})
+def in_processes(config: RunConfig, count: int, sharding: str = "none", **sections: dict) -> RunConfig:
+    launch = {"num_processes": count, "sharding": sharding}
+    return parse({**config.model_dump(mode="json"), **sections, "launch": launch})
 
 
 @contextmanager
@@ -104,9 +105,10 @@ def assert_same_run(found: list[dict], expected: list[dict]) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_in_two_processes_is_the_run_of_one_and_goes_on_in_one(tiny_run, tmp_path):
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_a_run_in_two_processes_is_the_run_of_one_and_goes_on_in_one(tiny_run, tmp_path, sharding):
     sections = {"audit": {"every": 1, "prompts": 3}, "checkpoint": {"every": 3, "keep": 5}}
-    config = in_processes(tiny_run, 2, **sections)
+    config = in_processes(tiny_run, 2, sharding, **sections)
     alone = MemorySink()
     assert train(in_processes(config, 1), tmp_path / "alone", alone) == "finished"
     assert any(name == "audit/measured_change" for _, _, name in measured(alone.events))

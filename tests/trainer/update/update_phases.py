@@ -4,7 +4,9 @@ import copy
 
 import torch
 from accelerate import Accelerator
+from torch.distributed.device_mesh import init_device_mesh
 
+from trainer.launch.sharding import shard
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.update.losses import trains_heads
 from trainer.update.phase import Updater
@@ -34,6 +36,8 @@ class Phase:
         self.joint.mtp.requires_grad_(trains_heads(config))
         if config.model.gradient_checkpointing:
             self.joint.recompute_blocks()
+        if config.launch.sharding == "full":
+            shard(self.joint, init_device_mesh(device, (config.launch.num_processes,)))
         trained = [parameter for parameter in self.joint.parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD(trained, lr=1.0)  # Adam would hide the size of a gradient
         tracker = CoefficientTracker(config.regime, self.joint.depths)
