@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from trainer.launch.world import World
 from trainer.models.joint import JointModel
-from trainer.rollout.engine import Engine, Response, Sampling
+from trainer.rollout.engine import Drafted, Engine, Response, Sampling
 
 
 def shard(joint: JointModel, mesh: DeviceMesh) -> None:
@@ -61,38 +61,53 @@ class WholeModel:
         shared = {id(part): part for part in (joint.layout, joint.stored)}
         self.joint: JointModel = copy.deepcopy(joint, {**empty, **shared}).to(device)
         """Usable inside `filled`."""
-        self._release()
+        self.release()
 
-    @contextmanager
-    def filled(self, joint: JointModel) -> Iterator[JointModel]:
-        """The model with the present parameters of `joint`, whole in every process; all must ask for it alike."""
+    def fill(self, joint: JointModel) -> None:
+        """Take the present parameters of `joint`, whole in every process; all must ask for it alike."""
         with torch.no_grad():
             for mine, divided in zip(self.joint.parameters(), joint.parameters(), strict=True):
                 mine.untyped_storage().resize_(mine.numel() * mine.element_size())
                 mine.copy_(whole(divided))
-        try:
-            yield self.joint
-        finally:
-            self._release()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let the parameters go."""
         for parameter in self.joint.parameters():
             parameter.untyped_storage().resize_(0)
 
+    @contextmanager
+    def filled(self, joint: JointModel) -> Iterator[JointModel]:
+        """The model with the present parameters of `joint`."""
+        self.fill(joint)
+        try:
+            yield self.joint
+        finally:
+            self.release()
+
 
 class WholeModelEngine:
-    """An engine that samples from the whole model, which is put together for each call."""
+    """An engine that samples from the whole model, which is put together for a stretch of sampling."""
 
     def __init__(self, engine: Engine, model: WholeModel, joint: JointModel):
         """`engine`: samples from `model.joint`."""
         self._engine = engine
         self._model = model
         self._joint = joint
+        self._is_filled = False
 
     def generate(self, prompts: list[list[int]], sampling: Sampling) -> list[list[Response]]:
         """As the engine's; all processes must ask alike."""
-        with self._model.filled(self._joint):
-            return self._engine.generate(prompts, sampling)
+        if not self._is_filled:
+            self._model.fill(self._joint)
+            self._is_filled = True
+        return self._engine.generate(prompts, sampling)
+
+    def finish(self) -> Drafted:
+        """As the engine's."""
+        drafted = self._engine.finish()
+        self._model.release()
+        self._is_filled = False
+        return drafted
 
 
 def whole_state(optimizer: Optimizer, world: World) -> dict[str, Any]:

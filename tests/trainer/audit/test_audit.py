@@ -294,12 +294,15 @@ def test_measuring_without_the_mtp_part_leaves_model_and_optimiser_alone(start, 
     old = updater.old_log_probs(experience.sequences)
     next(updater.run(experience, old))
     before = copy.deepcopy((updater.joint.state_dict(), updater.optimizer.state_dict(), updater.tracker.state()))
-    joint = without_mtp(updater, updater.mini_batch(experience, old, 1))
-    HeldOut(updater, experience).objective(joint)
+    held_out = HeldOut(updater, experience)
+    with without_mtp(updater, updater.mini_batch(experience, old, 1)) as joint:
+        held_out.objective(joint)
+        without = copy.deepcopy(joint.state_dict())
     after = (updater.joint.state_dict(), updater.optimizer.state_dict(), updater.tracker.state())
     assert all(torch.equal(before[0][name], tensor) for name, tensor in after[0].items())
     assert before[2] == after[2]
     for one, other in zip(before[1]["state"].values(), after[1]["state"].values(), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
-    assert not all(torch.equal(before[0][name], tensor) for name, tensor in joint.state_dict().items())
+    assert not all(torch.equal(before[0][name], tensor) for name, tensor in without.items())
+    assert all(parameter.grad is None for parameter in updater.joint.parameters())
     assert updater.updates == 1

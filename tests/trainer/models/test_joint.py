@@ -252,4 +252,4 @@ def test_a_depth_joins_embedding_and_hidden_state_in_deepseeks_order(make_joint)
 
     for_embedding, for_hidden = head.eh_proj.weight[:, :16], head.eh_proj.weight[:, 16:]
     expected = rms(embedding, head.enorm) @ for_embedding.T + rms(hidden, head.hnorm) @ for_hidden.T
-    torch.testing.assert_close(head(hidden, embedding), expected)
+    torch.testing.assert_close(head(hidden, embedding)[0], expected)
