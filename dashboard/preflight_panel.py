@@ -45,7 +45,7 @@ def _line(check: Check) -> str:
     sign, status, word = _SIGNS[check.level]
     colour = palette.status_colour(status)
     return (
-        f'<div role="listitem" style="display:grid;grid-template-columns:6.6rem 1fr;gap:0 0.7rem;padding:0.28rem 0">'
+        f'<div role="listitem" style="display:grid;grid-template-columns:8.4rem 1fr;gap:0 0.7rem;padding:0.28rem 0">'
         f'<div><b style="color:{colour}" aria-label="{word}">{sign}</b> <b>{escape(check.name)}</b></div>'
         f'<div style="overflow-wrap:anywhere">{_with_commands(check.words)}</div></div>'
     )

@@ -77,7 +77,11 @@ def main() -> None:
     if run_id is None:
         return
     with store.reading() as connection:
-        run = reads.get_run(connection, run_id)
+        try:
+            run = reads.get_run(connection, run_id)
+        except StoreError:
+            st.title("Run")
+            raise
     every = None if run.status in ENDED else _TICK
 
     st.title(run.name, anchor=False)

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -40,17 +40,24 @@ def address(empty_store: Path) -> Iterator[str]:
     for preset in CHANCES:
         for seed in range(3):
             evaluate(empty_store, preset, seed)
+    with served(empty_store) as url:
+        yield url
+
+
+@contextmanager
+def served(home: Path) -> Iterator[str]:
+    """The address of a dashboard before this home."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(Path(sys.executable).with_name("mtprl")), "dashboard", "--port", str(port)]
-    with open(empty_store / "dashboard.log", "wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, "MTPRL_HOME": str(empty_store)}, stdout=log, stderr=log)
+    with open(home / "dashboard.log", "wb") as log:
+        process = subprocess.Popen(command, env={**os.environ, "MTPRL_HOME": str(home)}, stdout=log, stderr=log)
         try:
             url = f"http://127.0.0.1:{port}"
             deadline = time.monotonic() + 60
             while not _answers(f"{url}/_stcore/health"):
-                assert process.poll() is None, (empty_store / "dashboard.log").read_text()
+                assert process.poll() is None, (home / "dashboard.log").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
             yield url
