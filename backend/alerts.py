@@ -6,7 +6,7 @@ import time
 
 from backend import store
 from db import alerts
-from db.alerts import Rule
+from db.rules import Rule
 
 
 def add(rule: Rule) -> str:

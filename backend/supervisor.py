@@ -26,7 +26,7 @@ from backend.devices import devices, environment_for
 from backend.outcome import End, Evidence, end_of, part_of, tail, torn_in_words
 from backend.settings import check_packages, environment, settings
 from backend.trainer_process import LOG_FILE, TRAINER, TrainerProcess
-from db import claims, reads
+from db import claims, reads, silences
 from db.ingest import ingest, read_offset
 from db.reads import AttemptRow
 from db.runs import log_event
@@ -100,6 +100,7 @@ class Supervisor:
         self._stop: str | None = None
         self._shutting_down = False
         self._last_heartbeat = 0.0
+        self._last_look = 0.0
         self._last_complaint = -math.inf
 
     def shut_down(self) -> None:
@@ -225,6 +226,9 @@ class Supervisor:
             return True
         with store.writing() as connection:
             owner = claims.heartbeat(connection, self._run_id, self._attempt, time.time())
+            if owner and time.monotonic() - self._last_look > silences.EVERY:
+                silences.look(connection, self._run_id, self._attempt, time.time())
+                self._last_look = time.monotonic()
         self._last_heartbeat = time.monotonic()
         return owner
 

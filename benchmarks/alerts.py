@@ -16,8 +16,8 @@ from statistics import median
 from benchmarks.stores import _NAMES as NAMES
 from benchmarks.stores import STEPS, Mtprl, _rows
 from db import alerts
-from db.alerts import Rule
 from db.engine import connect, writing
+from db.rules import Rule
 
 _TURNS = 5
 _RULES = [

@@ -10,12 +10,9 @@ Nothing here speaks to a trainer: a rule neither delays nor stops one.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, insert, or_, select, update
@@ -24,66 +21,12 @@ from db import upsert
 from db.batches import Place, Value
 from db.reads.alarms import RULE, alarms_raised
 from db.reads.metrics import decode
+from db.rules import SILENT, Rule, check, matches
 from db.tables import alert_rules, alert_states, experiments, metric_names, metrics, run_events, run_tags, runs
 from trainer.errors import StoreError
 from trainer.events import STEP_LEVEL
 
-LONGEST_NAME, LONGEST_METRIC, MOST_STEPS, MOST_RULES = 80, 200, 10_000, 200
-
-NOT_FINITE = "not-finite"
-COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
-    "above": lambda value, threshold: value > threshold,
-    "at-least": lambda value, threshold: value >= threshold,
-    "below": lambda value, threshold: value < threshold,
-    "at-most": lambda value, threshold: value <= threshold,
-    NOT_FINITE: lambda value, threshold: not math.isfinite(value),
-}
-"""By the word for it, whether a value is so against a threshold. NaN is neither above nor below anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What a user wants to be told."""
-
-    name: str
-    metric: str
-    """A metric's name, or a pattern: `*` stands for anything, `?` for one character."""
-    comparison: str
-    threshold: float | None
-    """None for `not-finite`."""
-    steps: int = 1
-    """Values in a row."""
-    experiment: str | None = None
-    """Only runs of this experiment."""
-    tag: str | None = None
-    """Only runs that have this tag when the value is stored."""
-    id: int = 0
-    """0 before it is stored."""
-    active: bool = True
-    """Whether it looks at anything."""
-    created_at: float = 0.0
-
-    @property
-    def condition(self) -> str:
-        """In words: 'policy/approx_kl above 0.1 for 3 steps'."""
-        lasting = f" for {self.steps:,} steps" if self.steps > 1 else ""
-        return f"{self.metric} {self.compared}{lasting}"
-
-    @property
-    def compared(self) -> str:
-        """In words: 'above 0.1'."""
-        said = self.comparison.replace("-", " ")
-        return said if self.threshold is None else f"{said} {self.threshold:g}"
-
-    @property
-    def scope(self) -> str:
-        """Of which runs, in words."""
-        parts = [f"experiment {self.experiment}"] if self.experiment else []
-        return " and ".join([*parts, *([f"tag {self.tag}"] if self.tag else [])]) or "all runs"
-
-    def holds(self, value: float) -> bool:
-        """Whether the condition holds for one value."""
-        return COMPARISONS[self.comparison](value, self.threshold if self.threshold is not None else math.nan)
+MOST_RULES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +58,7 @@ def add(connection: Connection, rule: Rule, now: float) -> int:
     Raises:
         StoreError: it is refused, in words.
     """
-    _check(rule)
+    check(rule)
     known = list(connection.execute(select(alert_rules.c.name)).scalars())
     if rule.name in known:
         raise StoreError(f"name: there is an alert {rule.name!r} already; give another name, or remove that one first")
@@ -150,24 +93,6 @@ def remove(connection: Connection, name: str, now: float) -> None:
     connection.execute(delete(alert_rules).where(alert_rules.c.id == rule_id))
 
 
-def _check(rule: Rule) -> None:
-    if not 0 < len(rule.name.strip()) <= LONGEST_NAME or any(mark in rule.name for mark in "/:\n\0"):
-        raise StoreError(f"name: {rule.name!r} is refused; give 1 to {LONGEST_NAME} characters without / and :")
-    if not 0 < len(rule.metric.strip()) <= LONGEST_METRIC or "\0" in rule.metric:
-        raise StoreError(
-            f"metric: {rule.metric!r} is refused; give a metric's name such as policy/entropy, or a pattern such as mtp/*"
-        )
-    if rule.comparison not in COMPARISONS:
-        raise StoreError(f"comparison: {rule.comparison!r} is not known; give one of {', '.join(COMPARISONS)}")
-    if rule.comparison == NOT_FINITE and rule.threshold is not None:
-        raise StoreError(f"threshold: {NOT_FINITE} has none; leave it out")
-    if rule.comparison != NOT_FINITE and (rule.threshold is None or not math.isfinite(rule.threshold)):
-        given = "none is given" if rule.threshold is None else f"{rule.threshold} is refused"
-        raise StoreError(f"threshold: {given}; give a number that the metric is compared with")
-    if not 1 <= rule.steps <= MOST_STEPS:
-        raise StoreError(f"steps: {rule.steps} is refused; give 1 to {MOST_STEPS:,} steps in a row")
-
-
 def _find(connection: Connection, name: str) -> int:
     found = connection.execute(select(alert_rules.c.id).where(alert_rules.c.name == name)).scalar_one_or_none()
     if found is None:
@@ -186,7 +111,7 @@ def _end(connection: Connection, rule_id: int, name: str, why: str, now: float) 
     )
     # At the step that began it: a resume that makes the beginning void makes the end void, too.
     lines = [
-        _line(run_id, attempt, said_at, now, "info", name, metric, f"over: {why}")
+        line(run_id, attempt, said_at, now, "info", name, metric, f"over: {why}")
         for run_id, attempt, said_at, metric in connection.execute(statement)
     ]
     if lines:
@@ -212,7 +137,7 @@ _OF_RUN = (
 )
 _STATES = select(alert_states).where(alert_states.c.run_id == bindparam("run"))
 
-_Key = tuple[int, int]
+Key = tuple[int, int]
 """(rule, metric)"""
 
 
@@ -220,8 +145,8 @@ _Key = tuple[int, int]
 class _Seen:
     """What the rules make of a stretch of values."""
 
-    states: dict[_Key, State]
-    changed: set[_Key] = field(default_factory=set)
+    states: dict[Key, State]
+    changed: set[Key] = field(default_factory=set)
     lines: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -234,23 +159,28 @@ def observe(
         series: values by metric and place.
         ids: of these metrics.
     """
-    rules = [_rule(row) for row in connection.execute(_OF_RUN, {"run": run_id}).mappings()]
-    looked_at = [(rule, name) for rule in rules for name in series if _matches(rule.metric, name)]
+    rules = [rule for rule in rules_of(connection, run_id) if rule.comparison != SILENT]
+    looked_at = [(rule, name) for rule in rules for name in series if matches(rule.metric, name)]
     if not looked_at:
         return
-    seen = _Seen(_states(connection, run_id))
+    seen = _Seen(states_of(connection, run_id))
     for rule, name in looked_at:
         _follow(seen, run_id, rule, name, ids[name], series[name])
     if seen.changed:
-        rows = [_row(run_id, key, seen.states[key]) for key in sorted(seen.changed)]
+        rows = [state_row(run_id, key, seen.states[key]) for key in sorted(seen.changed)]
         connection.execute(upsert.replace(connection, alert_states), rows)
     if seen.lines:
         connection.execute(insert(run_events), sorted(seen.lines, key=lambda line: line["step"]))
 
 
+def rules_of(connection: Connection, run_id: int) -> list[Rule]:
+    """The rules that look at a run."""
+    return [_rule(row) for row in connection.execute(_OF_RUN, {"run": run_id}).mappings()]
+
+
 def rewind(connection: Connection, run_id: int, last_step: int) -> None:
     """Take back what was seen of steps after `last_step`, before their values are removed."""
-    states = _states(connection, run_id)
+    states = states_of(connection, run_id)
     connection.execute(delete(alert_states).where(alert_states.c.run_id == run_id, alert_states.c.began > last_step))
     kept = {key: state for key, state in states.items() if state.began <= last_step}
     if not kept:
@@ -269,7 +199,7 @@ def rewind(connection: Connection, run_id: int, last_step: int) -> None:
             on, said_at = (last[0].severity == "warning", last[0].step) if last else (False, None)
             state = replace(state, on=on, said_at=said_at)
         against = _against(connection, run_id, metric_id, rule, state, last_step)
-        rows.append(_row(run_id, (rule_id, metric_id), replace(state, against=against)))
+        rows.append(state_row(run_id, (rule_id, metric_id), replace(state, against=against)))
     connection.execute(upsert.replace(connection, alert_states), rows)
 
 
@@ -296,7 +226,7 @@ def _follow(seen: _Seen, run_id: int, rule: Rule, name: str, metric_id: int, val
             seen.changed.add(key)
         if said:
             severity, message = _words(rule, name, after, step, f"{value:.4g}")
-            seen.lines.append(_line(run_id, attempt, step, time, severity, rule.name, name, message))
+            seen.lines.append(line(run_id, attempt, step, time, severity, rule.name, name, message))
 
 
 def _words(rule: Rule, metric: str, state: State, step: int, value: str) -> tuple[str, str]:
@@ -324,7 +254,8 @@ def _against(connection: Connection, run_id: int, metric_id: int, rule: Rule, st
     return count
 
 
-def _states(connection: Connection, run_id: int) -> dict[_Key, State]:
+def states_of(connection: Connection, run_id: int) -> dict[Key, State]:
+    """What the rules have seen of a run."""
     rows = connection.execute(_STATES, {"run": run_id}).mappings()
     return {
         (row["rule_id"], row["metric_id"]): State(row["began"], row["on"], row["said_at"], row["against"])
@@ -332,14 +263,16 @@ def _states(connection: Connection, run_id: int) -> dict[_Key, State]:
     }
 
 
-def _row(run_id: int, key: _Key, state: State) -> dict[str, Any]:
+def state_row(run_id: int, key: Key, state: State) -> dict[str, Any]:
+    """A row of alert_states."""
     values = {"began": state.began, "on": state.on, "said_at": state.said_at, "against": state.against}
     return {"rule_id": key[0], "run_id": run_id, "metric_id": key[1], **values}
 
 
-def _line(
+def line(
     run_id: int, attempt: int, step: int, time: float, severity: str, rule: str, metric: str, message: str
 ) -> dict[str, Any]:
+    """A row of run_events."""
     words = f"{alarm_name(rule, metric)}: {message}"
     where = {"run_id": run_id, "attempt": attempt, "step": step, "time": time}
     return {**where, "type": "alarm", "severity": severity, "message": words}
@@ -347,12 +280,6 @@ def _line(
 
 def _rule(row: RowMapping) -> Rule:
     return Rule(**{name: row[name] for name in Rule.__dataclass_fields__})
-
-
-@lru_cache(maxsize=65_536)
-def _matches(pattern: str, name: str) -> bool:
-    """Kept, because every step says the same names."""
-    return fnmatchcase(name, pattern)
 
 
 # --- what pages read -------------------------------------------------------------------------------------
@@ -394,6 +321,7 @@ def spoken(connection: Connection, most: int) -> tuple[dict[int, int], dict[int,
 
 
 def known_metrics(connection: Connection, most: int = 1000) -> Sequence[str]:
-    """Names of metrics that some run has logged; those of audits, which have no values of whole steps, apart."""
-    names = select(metric_names.c.name).where(metric_names.c.name.not_like("audit/%"))
+    """Names of metrics that some run has logged; what a rule on silence calls a pattern by is none."""
+    name = metric_names.c.name
+    names = select(name).where(name.not_like("%*%"), name.not_like("%?%"))
     return connection.execute(names.order_by(metric_names.c.name).limit(most)).scalars().all()

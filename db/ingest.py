@@ -211,7 +211,7 @@ def _store(connection: Connection, run_id: int, batch: Batch) -> None:
 
 def _store_metrics(connection: Connection, run_id: int, series: Mapping[str, Mapping[Place, Value]]) -> dict[str, int]:
     """Store values; returns the ids of their metrics."""
-    by_name = _metric_ids(connection, series.keys())
+    by_name = metric_ids(connection, series.keys())
     rows: list[tuple[Any, ...]] = []
     newest: list[Row] = []
     steps: set[int] = set()
@@ -239,7 +239,7 @@ def _is_newer(new: Any) -> ColumnElement[bool]:
     return tuple_(new.step, _rank(new.mini_batch)) >= tuple_(old.step, _rank(old.mini_batch))
 
 
-def _metric_ids(connection: Connection, names: Set[str]) -> dict[str, int]:
+def metric_ids(connection: Connection, names: Set[str]) -> dict[str, int]:
     """The id of each name; new names get one."""
     wanted = {"names": sorted(names)}
     ids = {row.name: row.id for row in connection.execute(_METRIC_IDS, wanted)}

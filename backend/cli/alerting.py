@@ -37,7 +37,7 @@ def list_alerts(context: typer.Context, as_json: Json = False) -> None:
             typer.echo(f"    {counts[rule.id]} runs in all")
     if not found:
         typer.echo(
-            "there are no alerts yet; `mtprl alerts add 'entropy low' policy/entropy below 0.05 --steps 3` makes one"
+            "there are no alerts yet; `mtprl alerts add 'entropy low' policy/entropy below 0.05 --steps 3` makes one, and `mtprl alerts add stalled '*' silent 10` another"
         )
 
 
@@ -46,15 +46,20 @@ def list_alerts(context: typer.Context, as_json: Json = False) -> None:
 def add(
     name: Name,
     metric: Annotated[str, typer.Argument(help="A metric's name, or a pattern such as 'mtp/*'.")],
-    comparison: Annotated[str, typer.Argument(help="above, at-least, below, at-most or not-finite.")],
-    threshold: Annotated[float | None, typer.Argument(help="What it is compared with; none for not-finite.")] = None,
+    comparison: Annotated[str, typer.Argument(help="above, at-least, below, at-most, not-finite or silent.")],
+    threshold: Annotated[
+        float | None,
+        typer.Argument(
+            help="What it is compared with; of silent the minutes without a new value; none for not-finite."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="For how many values in a row.")] = 1,
     experiment: Annotated[str | None, typer.Option(help="Only runs of this experiment.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only runs with this tag.")] = None,
 ) -> None:
     """Make an alert; it looks at the values of whole steps that come from now on."""
     from backend import alerts as service
-    from db.alerts import Rule
+    from db.rules import Rule
 
     require_store()
     typer.echo(service.add(Rule(name, metric, comparison, threshold, steps, experiment, tag)))

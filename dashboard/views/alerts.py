@@ -11,7 +11,8 @@ from backend import alerts as service
 from backend import words
 from dashboard import markup, store
 from db import alerts, reads
-from db.alerts import NOT_FINITE, Rule, Spoken
+from db.alerts import Spoken
+from db.rules import LONGEST_NAME, MOST_STEPS, NOT_FINITE, SILENT, Rule
 from trainer.errors import MtprlError, StoreError
 
 _TICK = 2.0
@@ -24,7 +25,8 @@ _COLUMNS = (
     markup.Column("Made", number=True, wide=True),
 )
 _WORDS = {"above": "is above", "at-least": "is at least", "below": "is below", "at-most": "is at most"} | {
-    NOT_FINITE: "is not finite"
+    NOT_FINITE: "is not finite",
+    SILENT: "has no new value for minutes:",
 }
 _CHOSEN = "alerts:chosen"
 
@@ -111,15 +113,17 @@ def _new(metrics: list[str], experiments: list[str], tags: list[str]) -> None:
             index=None,
             accept_new_options=True,
             placeholder="Choose or type a name",
-            help="Or a pattern: mtp/* is every metric that begins with mtp/. Each metric is looked at by itself. Audits, which belong to a mini-batch, are not looked at.",
+            help="Or a pattern: mtp/* is every metric that begins with mtp/. Each metric is looked at by itself. Of what is measured per mini-batch its mean over the step is looked at. With minutes, any value that matches counts: * is any value at all.",
         )
         comparison = second.selectbox("Comparison", list(_WORDS), format_func=_WORDS.__getitem__)
-        threshold = third.text_input("Threshold", placeholder="0.1", help="None where it is about not being finite.")
+        threshold = third.text_input(
+            "Threshold", placeholder="0.1", help="A number, or minutes; none where it is about not being finite."
+        )
         steps = fourth.number_input(
-            "Steps in a row", min_value=1, max_value=alerts.MOST_STEPS, value=1, help="It ends after as many, too."
+            "Steps in a row", min_value=1, max_value=MOST_STEPS, value=1, help="It ends after as many, too."
         )
         first, second, third, last = st.columns([3, 2, 1.5, 1.5], vertical_alignment="bottom")
-        name = first.text_input("Name", max_chars=alerts.LONGEST_NAME, placeholder="KL high")
+        name = first.text_input("Name", max_chars=LONGEST_NAME, placeholder="KL high")
         experiment = second.selectbox("Of", [_ALL, *experiments])
         tag = third.selectbox("Tagged", [_ANY, *tags])
         if last.form_submit_button("Make the alert", type="primary", width="stretch"):

@@ -16,9 +16,10 @@ from backend_harness import look, until
 from sqlalchemy import select
 from standin_supervisor import PROGRAM
 
-from backend import again, processes, runs, show, store
+from backend import again, alerts, processes, runs, show, store
 from backend.supervisor import supervise
 from db import claims, reads
+from db.rules import Rule
 from db.statuses import Status
 from db.tables import leases, run_events
 from trainer.errors import StoreError
@@ -44,6 +45,15 @@ def test_a_finished_run_is_stored_completely_and_frees_its_device(claimed: Claim
     with store.reading() as connection:
         series = reads.series(connection, [run_id], ["reward/mean"])[run_id, "reward/mean"]
     assert [round(value, 3) for value in series.values] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+
+
+def test_a_run_of_which_no_value_comes_is_told_by_its_supervisor(claimed: Claimed) -> None:
+    alerts.add(Rule("stalled", "*", "silent", 1e-9))
+    run_id = claimed()
+    supervise(run_id, 1, program=PROGRAM)
+    with store.reading() as connection:
+        [first, *_] = reads.alarms_raised(connection, [run_id])[run_id]
+    assert (first.name, first.severity) == ("rule/stalled/*", "warning")
 
 
 def test_a_trainer_is_confined_to_its_device(claimed: Claimed) -> None:

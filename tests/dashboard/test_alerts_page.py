@@ -9,7 +9,7 @@ from test_page_actions import press, toasts
 from backend import alerts as service
 from backend import store
 from db import alerts, ingest
-from db.alerts import Rule
+from db.rules import Rule
 from trainer.events import MemorySink
 
 

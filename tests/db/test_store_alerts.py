@@ -8,8 +8,9 @@ import pytest
 from store_helpers import Reader, claim, metrics, started, submit
 
 from db import alerts, labels, reads
-from db.alerts import Rule, State
+from db.alerts import State
 from db.engine import reading, writing
+from db.rules import Rule
 from trainer.errors import StoreError
 
 HIGH = Rule("KL high", "policy/kl", "above", 0.1, steps=2)
@@ -168,7 +169,7 @@ def state(store, run: int) -> list[State]:
         return [
             State(began, *rest)
             for (_, _), (began, *rest) in (
-                (key, (s.began, s.on, s.said_at, s.against)) for key, s in alerts._states(connection, run).items()
+                (key, (s.began, s.on, s.said_at, s.against)) for key, s in alerts.states_of(connection, run).items()
             )
         ]
 
