@@ -125,13 +125,9 @@ def _asked_for() -> int | None:
     st.info(
         f"{said} {'Perhaps this one is meant:' if meant else 'Choose one in the list of runs.'}", icon=":material/info:"
     )
-    if meant is not None:
-        st.page_link(
-            navigation.run(),
-            label=words.literal(f"Run {meant[0]}, {meant[1]}"),
-            query_params={"run": str(meant[0])},
-            icon=":material/show_chart:",
-        )
+    if meant is not None:  # a page_link to the page that it stands on would leave the address as it is
+        link = markup.link(f"/run?run={meant[0]}", f"run?run={meant[0]}", sub=f"run {meant[0]}, {meant[1]}")
+        st.html(f'<div class="m-plain">{link}</div>')
     return None
 
 
