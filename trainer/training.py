@@ -138,7 +138,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     if resumed:
         restore(resumed, updater, parts)
     engine: Engine = BuiltinEngine(
-        (sampled.joint if sampled else joint).trunk, tokenizer.eos_token_id, accelerator.autocast
+        (sampled.joint if sampled else joint).trunk, tokenizer.eos_token_id, accelerator.autocast, tokenizer
     )
     engine = DividedEngine(engine, world)
     return Training(

@@ -53,6 +53,7 @@ def sample_held_out(
         temperature=config.rollout.temperature,
         top_p=1.0,
         seed=derive(config.seed, "audit rollout", step),
+        stop=config.rollout.stop,
     )
     groups = engine.generate([prompt.tokens for prompt in drawn], sampling)
     responses = [response for group in groups for response in group]

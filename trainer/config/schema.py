@@ -66,6 +66,8 @@ class Rollout(Section):
     """Prompts with more tokens are left out, and counted."""
     max_response_tokens: Positive = 8192
     """A response is cut here and counted as truncated."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Texts that end a response in training, as the end token does; the response keeps them. Evaluations go on to the end token."""
 
 
 class Reward(Section):

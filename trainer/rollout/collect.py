@@ -117,6 +117,7 @@ def sample_responses(
         temperature=config.rollout.temperature,
         top_p=1.0,  # training samples from the policy itself, which its log-probs belong to
         seed=derive(config.seed, "rollout", step, *([further_round] if further_round else [])),
+        stop=config.rollout.stop,
     )
     groups = engine.generate([prompt.tokens for prompt in prompts], sampling)
     return [response for group in groups for response in group]

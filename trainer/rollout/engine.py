@@ -12,16 +12,20 @@ class Response(NamedTuple):
     """One sampled response."""
 
     tokens: list[int]
-    """Token ids, the end-of-sequence token included where there is one."""
+    """Token ids, the end-of-sequence token included where there is one; with a stop string, up to the token that completes it."""
     log_probs: list[float]
-    """Log-prob of each token under the engine's distribution: temperature applied, before top-p."""
+    """Log-prob of each token under the whole distribution of the engine's model: temperature applied, before top-p and top-k."""
     truncated: bool
     """Whether it reached the length limit without an end."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample."""
+    """How to sample.
+
+    Where top_p or top_k leave tokens out, a response's log-probs are not those that it was drawn with. So training samples with neither
+    (its log-probs, and the ratios made of them, belong to the whole distribution); they are for evaluation.
+    """
 
     samples: int
     """Responses per prompt."""
@@ -29,11 +33,16 @@ class Sampling:
     """Longest response in tokens."""
     temperature: float
     top_p: float
+    """Draw from the smallest set of most likely tokens with this much of the probability; 1: from all."""
     seed: int
     """The same prompts, parameters and seed give the same responses."""
     first: int = 0
     """Place of the first prompt among all that are sampled with this seed: what is drawn for a prompt depends on its place alone, not on
     what is sampled beside it."""
+    top_k: int = 0
+    """Draw from so many most likely tokens, before top_p; 0: from all."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a response, as the end token does. The response keeps them, and what else its last token holds."""
 
 
 class Drafted(NamedTuple):

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from trainer.rollout.builtin import BuiltinEngine, nucleus
+from trainer.models.demo_base import character_tokenizer
+from trainer.rollout.builtin import BuiltinEngine
+from trainer.rollout.drawing import most_likely, nucleus
 from trainer.rollout.engine import Sampling
 
 PROMPTS = [[3, 4, 5], [6], [7, 8, 9, 10, 11], [12, 13]]
@@ -38,6 +40,8 @@ def test_log_probs_under_top_p_are_those_of_the_whole_distribution(engine):
 def test_every_row_counts_its_places_from_its_own_first_token(engine):
     # Rotary embeddings see differences of places alone, so that no log-prob would tell.
     seen = []
+    engine.end_token = 99  # no row ends and leaves the batch
+    engine.generate(PROMPTS, sampling(max_tokens=1))  # which decoder is used has been decided then
     decoder = engine.trunk.get_decoder()
     hook = decoder.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
@@ -102,3 +106,100 @@ def test_sampling_leaves_the_model_in_training_mode(engine):
     engine.trunk.train()
     engine.generate(PROMPTS, sampling())
     assert engine.trunk.training
+
+
+def test_top_k_samples_from_the_most_likely_tokens_and_tells_their_log_probs_of_the_whole(engine):
+    (group,) = engine.generate([PROMPTS[0]], sampling(samples=500, max_tokens=1, top_k=3))
+    log_probs = engine.trunk(torch.tensor([PROMPTS[0]])).logits[0, -1].log_softmax(-1)
+    assert {response.tokens[0] for response in group} == set(log_probs.topk(3).indices.tolist())
+    for response in group[:20]:
+        assert response.log_probs == pytest.approx([log_probs[response.tokens[0]].item()], abs=1e-4)
+
+
+def test_top_k_of_equal_tokens_keeps_the_first_and_top_p_counts_of_what_is_left():
+    probs = torch.tensor([[0.2, 0.3, 0.3, 0.2]])
+    torch.testing.assert_close(most_likely(probs, 3), torch.tensor([[0.2, 0.3, 0.3, 0.0]]))
+    assert (nucleus(most_likely(probs, 2), 0.4) > 0).tolist() == [[False, True, False, False]]
+
+
+def test_a_response_ends_with_the_token_that_completes_a_stop_string(make_joint):
+    tokenizer = character_tokenizer()
+    trunk = make_joint(vocabulary=len(tokenizer) + 5).trunk  # models have more tokens than tokenizers
+    engine = BuiltinEngine(trunk, tokenizer.eos_token_id, tokenizer=tokenizer)
+    asked = sampling(samples=64, max_tokens=40, temperature=1.5)
+    [free] = engine.generate([PROMPTS[0]], asked)
+    texts = tokenizer.batch_decode([response.tokens for response in free])
+    stop = ("Z", texts[0][10:12])
+    [stopped] = engine.generate([PROMPTS[0]], sampling(samples=64, max_tokens=40, temperature=1.5, stop=stop))
+    assert any(response.truncated for response in stopped)
+    for whole, text, response in zip(free, texts, stopped, strict=True):
+        lengths = [
+            n for n in range(1, len(whole.tokens) + 1) if any(end in tokenizer.decode(whole.tokens[:n]) for end in stop)
+        ]
+        length = min([*lengths, len(whole.tokens)])
+        assert response.tokens == whole.tokens[:length], text
+        assert response.truncated == (not lengths and whole.truncated)
+
+
+@pytest.fixture
+def strange(make_joint):
+    """Models with something special in their attention."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
+
+    small = {
+        "vocab_size": 24,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "eos_token_id": 1,
+        "bos_token_id": None,
+        "pad_token_id": 0,
+    }
+    torch.manual_seed(0)
+    models = {
+        "sliding window": MistralForCausalLM(MistralConfig(**small, sliding_window=4)),
+        "cap on scores": Gemma2ForCausalLM(
+            Gemma2Config(
+                **small,
+                attn_logit_softcapping=0.5,
+                final_logit_softcapping=None,
+                layer_types=["full_attention"] * 2,
+                attn_implementation="eager",
+            )
+        ),
+    }
+    with torch.no_grad():
+        for model in models.values():
+            for parameter in model.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return models
+
+
+@pytest.mark.parametrize("special", ["sliding window", "cap on scores"])
+def test_a_model_with_special_attention_is_read_as_it_reads_itself(strange, special):
+    trunk = strange[special]
+    engine = BuiltinEngine(trunk, end_token=1)
+    responses = engine.generate(PROMPTS, sampling())
+    assert engine.preallocates is False
+    for prompt, group in zip(PROMPTS, responses, strict=True):
+        for response in group:
+            log_probs = trunk(torch.tensor([prompt + response.tokens])).logits[0].log_softmax(-1)[len(prompt) - 1 : -1]
+            expected = log_probs[range(len(response.tokens)), response.tokens].tolist()
+            assert response.log_probs == pytest.approx(expected, abs=1e-4)
+
+
+def test_both_ways_to_read_draw_the_same_tokens_and_leave_the_models_attention_as_it_was(engine):
+    asked, before = sampling(samples=8, max_tokens=40, temperature=1.3), engine.trunk.config._attn_implementation
+    fast = engine.generate(PROMPTS, asked)
+    assert engine.preallocates
+    assert engine.trunk.config._attn_implementation == before
+    engine.preallocates = False
+    plain = engine.generate(PROMPTS, asked)
+    assert [[response.tokens for response in group] for group in fast] == [
+        [response.tokens for response in group] for group in plain
+    ]
+    for one, other in zip(fast[0] + fast[3], plain[0] + plain[3], strict=True):
+        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)

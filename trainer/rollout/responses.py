@@ -1,0 +1,60 @@
+"""The responses of a batch while they are being sampled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainer.rollout.engine import Response
+from trainer.rollout.stopping import StopStrings
+
+
+class Responses:
+    """What was drawn for every row, and which rows still run. A row that has ended may stay in the batch: it then counts no more."""
+
+    def __init__(self, count: int, max_tokens: int, end_token: int, stop: StopStrings | None, device: torch.device):
+        self._end_token = end_token
+        self._stop = stop
+        self._tokens = torch.zeros(count, max_tokens, dtype=torch.long, device=device)
+        self._log_probs = torch.zeros(count, max_tokens, device=device)
+        self._lengths = torch.full((count,), max_tokens, device=device)
+        self._truncated = torch.ones(count, dtype=torch.bool, device=device)
+        self._runs = torch.ones(count, dtype=torch.bool, device=device)
+        self.rows = torch.arange(count, device=device)
+        """[B] rows that are in the batch."""
+        self.place = 0
+        """Tokens that every row of the batch has."""
+        self.running = count
+        """How many of them have not ended."""
+
+    def add(self, tokens: Tensor, log_probs: Tensor) -> None:
+        """One more token [B] of every row in the batch, with its log-prob."""
+        self._tokens[self.rows, self.place], self._log_probs[self.rows, self.place] = tokens, log_probs
+        self.place += 1
+        ended = self._runs & self._ends(tokens)
+        self._lengths[self.rows[ended]] = self.place
+        self._truncated[self.rows[ended]] = False
+        self._runs = self._runs & ~ended
+        self.running = int(self._runs.sum()) if self.place < self._tokens.shape[1] else 0
+
+    def drop_ended(self) -> Tensor:
+        """Take the rows that have ended out of the batch; returns the places in the batch of those that stay."""
+        kept = self._runs.nonzero().squeeze(-1)
+        self.rows, self._runs = self.rows[kept], self._runs[kept]
+        return kept
+
+    def all(self) -> list[Response]:
+        """Every row's response."""
+        parts = (self._tokens, self._log_probs, self._lengths, self._truncated)
+        return [
+            Response(tokens[:length], log_probs[:length], truncated)
+            for tokens, log_probs, length, truncated in zip(*(part.tolist() for part in parts), strict=True)
+        ]
+
+    def _ends(self, tokens: Tensor) -> Tensor:
+        ends = tokens == self._end_token
+        if self._stop is None:
+            return ends
+        for index in (self._runs & ~ends & self._stop.candidates(tokens)).nonzero().flatten().tolist():
+            ends[index] = self._stop.completed(self._tokens[self.rows[index], : self.place].tolist())
+        return ends
