@@ -26,7 +26,7 @@ from trainer.launch.device import accelerator_for
 from trainer.launch.sharding import WholeModel, WholeModelEngine, shard
 from trainer.launch.world import World
 from trainer.models.joint import JointModel
-from trainer.models.storage import has_heads, load_joint, load_tokenizer
+from trainer.models.storage import load_joint, load_tokenizer, stored_depths
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.divided import DividedEngine, DividedGrader
@@ -118,7 +118,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     if not resumed:
         values = {"data/prompts": len(training.kept), "data/prompts_too_long": training.too_long}
         sink.emit("metrics", step=0, values=values)
-        if not has_heads(config.model.path):
+        if not stored_depths(config.model.path):
             message = _new_heads(config)
             sink.emit("alarm", step=0, severity="warning", name="new_heads", message=message)
     source = str(resumed.model) if resumed else config.model.path

@@ -23,6 +23,7 @@ from backend.cli import (
     services,
     stack,
     tools,
+    verifying,
     workers,
 )
 
@@ -53,6 +54,7 @@ for _panel, _commands in _PANELS.items():
         taken = {"ignore_unknown_options": _command is labelling.tag}
         app.command(rich_help_panel=_panel, context_settings=taken)(_command)
 app.command("inspect", rich_help_panel="Models and data")(registering.show_model)
+app.command(rich_help_panel="Models and data")(verifying.verify)
 for _group in (registering.models, registering.data):
     app.add_typer(_group, rich_help_panel="Models and data")
 app.add_typer(alerting.alerts, rich_help_panel="What is said about runs")

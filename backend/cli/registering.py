@@ -189,10 +189,10 @@ def plan(
         print_json([check._asdict() for check in found])
     else:
         colours = {"good": "green", "note": "yellow", "bad": "red"}
-        table = _table("check", "", "")
+        rows = table("check", "", "")
         for check in found:
-            table.add_row(check.name, f"[{colours[check.level]}]{check.level}[/]", escape(check.words))
-        show.console().print(table)
+            rows.add_row(check.name, f"[{colours[check.level]}]{check.level}[/]", escape(check.words))
+        show.console().print(rows)
     if is_bad(found):
         raise typer.Exit(1)
 
@@ -213,11 +213,11 @@ def _list(kind: Registered, as_json: bool) -> None:
             f"no {kind} has a name yet; `mtprl {'models' if kind == 'model' else 'data'} add NAME ...` gives one"
         )
         return
-    table = _table("name", "where", "by", "when", "note")
+    rows = table("name", "where", "by", "when", "note")
     for entry in entries:
         when = f"{datetime.fromtimestamp(entry.created_at):%Y-%m-%d %H:%M}"
-        table.add_row(*map(escape, (entry.name, registry.where(entry), entry.created_by, when, entry.note)))
-    show.console().print(table)
+        rows.add_row(*map(escape, (entry.name, registry.where(entry), entry.created_by, when, entry.note)))
+    show.console().print(rows)
 
 
 def _remove(kind: Registered, name: str) -> None:
@@ -241,7 +241,8 @@ def _print_lines(lines: dict[str, str]) -> None:
         typer.echo(f"{typer.style(f'{name:20}', bold=True)} {said}")
 
 
-def _table(*headings: str) -> Table:
+def table(*headings: str) -> Table:
+    """A table without lines."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import streamlit as st
 
-from backend import registry, words
+from backend import registry, verified, words
 from backend.inspection.models import ModelFacts, inspect_model
 from dashboard import markup, registered_page, store
 from db import reads
@@ -85,12 +87,20 @@ def _one(entry: Entry) -> None:
         if facts.folder is None and not facts.problems:
             st.info("It is on the hub and not on this machine: a run fetches it. What it is can be said from then on.")
         st.html(markup.tiles(_tiles(facts)))
-        rows = [[markup.text(name), markup.text(said)] for name, said in facts.facts.items()]
+        said = {**facts.facts, "Verified": _verified(entry.name, facts)}
+        rows = [[markup.text(name), markup.text(text)] for name, text in said.items()]
         st.html(markup.table((markup.Column("What"), markup.Column("Is")), rows, label=f"Model {entry.name}"))
         registered_page.used_by(entry)
         with st.container(horizontal=True, vertical_alignment="center"):
             registered_page.train_link(entry, "Train with it")
             registered_page.remove(entry)
+
+
+def _verified(name: str, facts: ModelFacts) -> str:
+    """What `mtprl verify` found last. It loads the model, which a page does not."""
+    found = verified.last(facts.folder) if facts.folder else None
+    command = f"`mtprl verify {name}` measures its heads"
+    return f"{found.words(time.time())} ({command} again)" if found else f"not yet: {command}"
 
 
 def _tiles(facts: ModelFacts) -> list[tuple[str, str, str]]:

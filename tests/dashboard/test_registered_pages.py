@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import synthetic
 from pages import html, in_store, texts
 
-from backend import registry
+from backend import registry, verified
 from db.registry import Registered, listed
 
 
@@ -58,6 +59,9 @@ def test_a_model_is_registered_inspected_used_and_removed(full_store, open_page)
     app = open_page("models", name="small")
     page = html(app)
     assert "none: a run starts new ones from the last block" in page
+    assert "not yet: `mtprl verify small` measures its heads" in page
+    verified.keep(Path(path), {"alarms": ["depth 1 guesses"]})
+    assert "just now: depth 1 guesses" in html(open_page("models", name="small"))
     assert f'href="run?run={full_store.runs["occ"]}"' in page
     assert links(app)["Train with it"] == "model=small"
     press(app, "Remove small")

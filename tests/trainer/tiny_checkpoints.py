@@ -242,3 +242,38 @@ _MAKERS: dict[str, Callable[[int, bool], _Made]] = {
     "qwen3_5_vision": _qwen3_5,
     "qwen3": _qwen3,
 }
+
+
+def write_drafting(layout: str, folder: Path, *, head: str = "right") -> Path:
+    """Write a checkpoint of one depth that predicts each token from the one before it alone, with a head that knows as much; its folder.
+
+    Attention and feed-forward parts add nothing, so that the main head reads the last token's embedding, and the MTP head that of the token
+    which is joined to its hidden state.
+
+    Args:
+        layout: one of LAYOUTS.
+        folder: is made.
+        head: `right`; `exchanged`: the halves of its projection stand in the other order; `random`: its tensors were never trained.
+    """
+    write_tiny(layout, folder, copies=False)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    for name in tensors:
+        if re.search(r"\.(o_proj|out_proj|down_proj)\.", name):
+            tensors[name] = torch.zeros_like(tensors[name])
+    tensors["lm_head.weight"] = 1.5 * torch.randn_like(tensors["lm_head.weight"])
+    own = [key.format(depth=0, layer=LAYERS) for key in _MAKERS[layout](1, False)[2]]
+    if head == "random":
+        tensors |= {name: torch.randn_like(tensors[name]) for name in own}
+    else:
+        flat, whole = torch.eye(HIDDEN), torch.zeros(HIDDEN, HIDDEN)
+        embedding_first = (layout != "mimo") == (head == "right")
+        norms = [name for name in own if tensors[name].dim() == 1]
+        projection = next(name for name in own if tensors[name].dim() == 2)
+        tensors |= {name: torch.full_like(tensors[name], 0.0 if "mtp." in name else 1.0) for name in norms}
+        tensors[projection] = torch.cat([flat, whole] if embedding_first else [whole, flat], dim=1)
+        final = next(name for name in norms if re.search(r"final_layernorm|shared_head\.norm|mtp\.norm", name))
+        prefix = "model.language_model." if layout == "qwen3_5_vision" else "model."
+        tensors[final] = tensors[prefix + "norm.weight"].clone()
+    save_file(tensors, file, metadata={"format": "pt"})
+    return folder

@@ -34,7 +34,15 @@ from trainer.models.published import mtp_tensors, published_tensors, unstored
 from trainer.models.readable import carried_by, why_not_trained
 from trainer.models.stored import Stored, look_at, write, write_index
 
-__all__ = ["HEADS_FILE", "has_heads", "load_joint", "load_tokenizer", "load_trunk", "published_tensors", "save_joint"]
+__all__ = [
+    "HEADS_FILE",
+    "load_joint",
+    "load_tokenizer",
+    "load_trunk",
+    "published_tensors",
+    "save_joint",
+    "stored_depths",
+]
 
 hf_logging.disable_progress_bar()  # a tensor count is no progress worth showing, and it garbles the log
 
@@ -57,7 +65,7 @@ def load_joint(path: str, depths: int, *, seed: int = 0) -> JointModel:
     if wrong := why_not_trained(folder):
         raise ModelError(f"model.path: {path}: {wrong}")
     stored, found = look_at(folder), carried_by(folder)
-    count = found.depths if found else _stored_depths(folder)
+    count = found.depths if found else _attached_depths(folder)
     if count and depths > count:
         raise ModelError(f"model.mtp_depths: {depths} asked for, but {path} has {count}; use at most {count}")
     trunk = _load(path, folder, found, depths if found else 0)
@@ -85,10 +93,15 @@ def load_trunk(path: str) -> PreTrainedModel:
     return _load(path, _folder(path), None, 0)
 
 
-def has_heads(path: str) -> bool:
-    """Whether a model has MTP heads that `load_joint` would read."""
+def stored_depths(path: str) -> int:
+    """How many MTP depths a model has that `load_joint` would read; 0: none, so that it gets new ones.
+
+    Raises:
+        ModelError: nothing is there, or what says how many is damaged.
+    """
     folder = _folder(path)
-    return carried_by(folder) is not None or _stored_depths(folder) > 0
+    found = carried_by(folder)
+    return found.depths if found else _attached_depths(folder)
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -210,9 +223,8 @@ def _load(path: str, folder: Path, found: Carried | None, depths: int) -> PreTra
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(_not_loadable(path, error)) from error
     if missing := sorted(report["missing_keys"]):
-        raise ModelError(
-            f"model.path: {path} lacks {len(missing)} tensors, such as {missing[0]}; fetch or make the model again"
-        )
+        shown = ", ".join(_stored_name(name, found) for name in missing[:5])
+        raise ModelError(f"model.path: {path} lacks tensors ({len(missing)}): {shown}; fetch or make the model again")
     if found:
         for one in (config, trunk.config, trunk.get_decoder().config):
             _shorten(one.get_text_config(), found.layers)
@@ -244,6 +256,14 @@ def _lengthen(config: Any, found: Carried, depths: int) -> dict[str, str]:
     return {"^" + old.replace(".", r"\."): new for old, new in prefixes.items() if old != new}
 
 
+def _stored_name(name: str, found: Carried | None) -> str:
+    """What a tensor that was loaded as one of a further layer is called in the checkpoint."""
+    if found:
+        for k in range(found.depths):
+            name = name.replace(f"model.layers.{found.layers + k}.", found.layout.prefix(k, found.layers))
+    return name
+
+
 def _shorten(text: Any, layers: int) -> None:
     text.num_hidden_layers = layers
     if getattr(text, "layer_types", None):
@@ -255,7 +275,7 @@ def _not_loadable(path: str, error: Exception) -> str:
     return f"model.path: {path} cannot be loaded as a causal language model: {reason}"
 
 
-def _stored_depths(folder: Path) -> int:
+def _attached_depths(folder: Path) -> int:
     config = folder / HEADS_CONFIG
     if not config.is_file():
         return 0

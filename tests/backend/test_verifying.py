@@ -1,0 +1,72 @@
+"""`mtprl inspect` and `mtprl verify`, and what is kept of a verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from fake_models import write_model
+from safetensors.torch import load_file, save_file
+from tiny_checkpoints import write_drafting
+from typer.testing import CliRunner
+
+from backend import verified
+from backend.cli import app
+
+
+@pytest.fixture
+def without_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTPRL_HOME", str(tmp_path / "home"))
+
+
+def mtprl(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+    return done.exit_code, done.output
+
+
+@pytest.mark.usefixtures("without_store")
+def test_a_folder_is_inspected_without_a_store(tmp_path: Path) -> None:
+    code, said = mtprl("inspect", str(write_model(tmp_path / "m", heads=2)))
+    assert code == 0
+    assert "2 depths, attached layout (mtp.safetensors)" in said
+    assert "Memory to train" in said
+
+
+@pytest.mark.usefixtures("without_store")
+def test_a_verdict_is_printed_kept_and_outdated_by_other_weights(tmp_path: Path) -> None:
+    folder = write_drafting("mimo", tmp_path / "m")
+    assert verified.last(folder) is None
+    code, said = mtprl("verify", str(folder), "--prompt", "12+30=", "--prompt", "5+5=", "--device", "cpu")
+    assert code == 0, said
+    assert "nothing is wrong" in said
+    kept = verified.last(folder)
+    assert kept is not None
+    assert (kept.alarms, kept.changed) == ((), False)
+    assert kept.words(time.time()).startswith("just now: nothing is wrong. Losses on what it wrote: main head ")
+    os.utime(folder / "model.safetensors", (1, 1))
+    kept = verified.last(folder)
+    assert kept is not None
+    assert kept.changed
+    assert "the weights have changed since" in kept.words(time.time())
+
+
+@pytest.mark.usefixtures("without_store")
+def test_alarms_end_with_exit_code_1_and_are_kept(tmp_path: Path) -> None:
+    folder = write_drafting("mimo", tmp_path / "m", head="exchanged")
+    code, said = mtprl("verify", str(folder), "--json", "--device", "cpu")
+    assert code == 1
+    assert json.loads(said)["depths"][0]["exchanged_loss"] < 1
+    kept = verified.last(folder)
+    assert kept is not None
+    assert "in the other order than the layout says" in kept.words(time.time())
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    code, _ = mtprl("verify", str(folder))
+    assert code == 1
+    kept = verified.last(folder)
+    assert kept is not None
+    assert "lacks tensors (1): model.norm.weight" in kept.words(time.time())
