@@ -8,7 +8,7 @@ import streamlit as st
 
 from backend import labels, words
 from backend import runs as service
-from dashboard import store
+from dashboard import compare_choices, navigation, store
 from db import reads
 from db.labels import LONGEST_NAME, LONGEST_NOTE
 from db.reads import RunDetail, RunFilters
@@ -19,13 +19,15 @@ PANEL, CHOSEN, ALL, ACTION = "manage", "manage:runs", "manage:all", "manage:acti
 MOST = 10_000
 """Runs that one action takes at most."""
 _EDIT = "edit"
+_FEWEST_COMPARED = 2
 _TAG_HELP = "Letters, digits and . : / = + - _; type one that does not exist yet to make it."
 
 
 def panel(filters: RunFilters, listed: Sequence[int]) -> None:
     """Choose among the runs that are listed and do something with all that are chosen.
 
-    The choice is no part of what is drawn anew every two seconds, and what is chosen stays so on other pages and with other filters.
+    The choice is no part of what is drawn anew every two seconds, and what is chosen stays so on other pages and with other filters. It is of
+    runs: rows that are ticked in `st.dataframe` are places, and mean other runs as soon as a new one stands above them.
     """
     with st.popover("Manage", icon=":material/checklist:", key=PANEL, on_change="rerun", width="stretch"):
         with store.reading() as connection:
@@ -129,12 +131,24 @@ def _archive(chosen: Sequence[int], _: Sequence[str]) -> None:
     _button("Take back", chosen, lambda: labels.archive(chosen, undo=True), primary=False)
 
 
+def _compare(chosen: Sequence[int], _: Sequence[str]) -> None:
+    st.page_link(
+        navigation.compare(),
+        label=f"Compare {words.plural(len(chosen), 'run')}",
+        query_params={"runs": ",".join(map(str, chosen))},
+        icon=":material/stacked_line_chart:",
+        disabled=len(chosen) < _FEWEST_COMPARED,
+    )
+    st.caption(f"Trainings, {compare_choices.MOST} at most; evaluations are left out there.")
+
+
 _ACTIONS: dict[str, Callable[[Sequence[int], Sequence[str]], None]] = {
     "Stop": _stop,
     "Tag": _tag,
     "Note": _note,
     "Rename": _rename,
     "Archive": _archive,
+    "Compare": _compare,
 }
 
 

@@ -59,6 +59,17 @@ def test_the_choice_stays_with_other_filters_and_ticks(full_store, open_page):
     assert app.multiselect(key="manage:runs").value == [occ, off]
 
 
+def test_the_chosen_runs_are_compared(full_store, open_page):
+    occ, off = full_store.runs["occ"], full_store.runs["off"]
+
+    def link(app):
+        [found] = [one.proto for one in app.get("page_link") if one.proto.label.endswith(("1 run", "2 runs"))]
+        return found.query_string, found.disabled
+
+    assert link(choose(open_page("runs"), "Compare", [occ])) == (f"runs={occ}", True)
+    assert link(choose(open_page("runs"), "Compare", [occ, off])) == (f"runs={occ}%2C{off}", False)
+
+
 def test_archived_runs_are_left_out_shown_when_asked_for_and_taken_back(full_store, open_page):
     runs = full_store.runs
     press(choose(open_page("runs"), "Archive", [runs["occ"], runs["failed"]]), "Archive 2 runs")
