@@ -9,8 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from backend.settings import variables
-from trainer.config import Benchmark, Data, HubData, RunConfig
+from trainer.config import Benchmark, Data, HubData, RunConfig, Section
+from trainer.config.schema import Evaluation
+from trainer.config.words import in_words
+from trainer.errors import ConfigError
 from trainer.evaluation import suites
 from trainer.tasks import Item, load
 from trainer.tasks.contamination import Overlap, overlaps
@@ -71,7 +76,26 @@ class Report:
         }
 
 
-def report(config: RunConfig, suite: str | None = None, training: Sequence[Item] | None = None) -> Report:
+class Compared(Section):
+    """What counts of a configuration; a run has the same."""
+
+    data: Data
+    evaluation: Evaluation = Evaluation()
+
+
+def compared(values: Mapping[str, Any]) -> Compared:
+    """These sections by themselves, without a model or a regime.
+
+    Raises:
+        ConfigError: they are refused.
+    """
+    try:
+        return Compared.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError([in_words(item) for item in error.errors()]) from None
+
+
+def report(config: RunConfig | Compared, suite: str | None = None, training: Sequence[Item] | None = None) -> Report:
     """Compare the training data with the run's own benchmarks and those of a suite.
 
     Args:

@@ -76,6 +76,24 @@ def read_config(name: str, overrides: Sequence[str] | None) -> tuple[dict[str, A
         ConfigError: it is neither, or cannot be read.
     """
     from backend.registry import resolved
+
+    values, preset = read_values(name, overrides)
+    return resolved(values), preset
+
+
+def is_config(name: str) -> bool:
+    """Whether it names a preset, or a file that may be a configuration."""
+    from trainer.presets import presets
+
+    return name in presets() or Path(name).suffix in (".yaml", ".yml") or Path(name).exists()
+
+
+def read_values(name: str, overrides: Sequence[str] | None) -> tuple[dict[str, Any], str | None]:
+    """The same with registered names as they stand there.
+
+    Raises:
+        ConfigError: it is neither, or cannot be read.
+    """
     from backend.settings import variables
     from trainer.config import read_yaml, resolve
     from trainer.errors import ConfigError, Problem
@@ -84,11 +102,11 @@ def read_config(name: str, overrides: Sequence[str] | None) -> tuple[dict[str, A
     preset = presets().get(name)
     if preset is not None:
         values = preset.values
-    elif Path(name).suffix in (".yaml", ".yml") or Path(name).exists():
+    elif is_config(name):
         values = read_yaml(name)
     else:
         raise ConfigError([Problem("", f"{name!r} is neither a file nor a preset; `mtprl presets` lists the presets")])
-    return resolved(resolve(values, overrides or (), variables())), preset.name if preset else None
+    return resolve(values, overrides or (), variables()), preset.name if preset else None
 
 
 def become_trainer(config: RunConfig | EvaluationConfig, folder: Path) -> None:

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.common import Config, Json, Overrides, become_trainer, print_json, read_config, tell
+from backend.cli.common import (
+    Config,
+    Json,
+    Overrides,
+    become_trainer,
+    is_config,
+    print_json,
+    read_config,
+    read_values,
+    tell,
+)
 
 
 def train(
@@ -30,7 +40,14 @@ def train(
 
 
 def contamination(
-    config: Config,
+    of: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG|DATA",
+            help="A YAML file, of which only data and evaluation.benchmarks count, or a preset; or a JSONL or Parquet file, or a registered data set.",
+            show_default=False,
+        ),
+    ],
     suite: Annotated[
         str | None,
         typer.Option(
@@ -43,11 +60,17 @@ def contamination(
 ) -> None:
     """Say which problems of the benchmarks are in the training data, word for word or nearly."""
     from backend import show
-    from backend.contamination import report
-    from trainer.config import parse
+    from backend.contamination import compared, report
+    from backend.registry import resolved, section_of
+    from trainer.config import resolve
 
-    values, _ = read_config(config, overrides)
-    found = report(parse(values), suite)
+    if Path(of).suffix in (".jsonl", ".json", ".parquet"):
+        values = resolve({"data": section_of(of)}, overrides or ())
+    elif is_config(of):
+        values, _ = read_values(of, overrides)
+    else:
+        values = resolve({"data": of}, overrides or ())
+    found = report(compared(resolved({name: values[name] for name in ("data", "evaluation") if name in values})), suite)
     for warning in found.warnings:
         typer.secho(warning, fg="yellow", err=True)
     if as_json:

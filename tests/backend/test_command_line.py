@@ -276,6 +276,13 @@ def test_contamination_is_listed_and_said_when_a_run_is_queued(
     assert (code, err) == (0, "")
     assert "word for word" in out
     assert "line 1 (word for word)" in out
+    code, out, _ = mtprl("contamination", data, "--suite", data, "--json")
+    assert (code, json.loads(out)["benchmarks"][0]["exact"]) == (0, own["problems"])
+    alone = file.with_name("alone.yaml")
+    alone.write_text(f"data: {{kind: jsonl, path: {data}}}\nmodel: {{path: nowhere}}\n")
+    assert mtprl("contamination", str(alone), "--suite", data)[0] == 0
+    assert "'absent' is no registered data set" in mtprl("contamination", "absent")[2]
+    assert "regime" not in mtprl("contamination", str(alone), "--set", "data.kind=magic")[2]
     code, out, err = mtprl("submit", str(file), "--set", held_out)
     assert code == 0
     assert f"the training data holds problems to evaluate on: all {own['problems']} of held-out, word for word" in err
