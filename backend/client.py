@@ -103,22 +103,28 @@ def evaluations(of: Run | Sequence[Run]) -> pd.DataFrame:
     """Evaluations of trainings, or of evaluations that are runs: a row per run, benchmark and step, by these.
 
     Columns: run, benchmark, step, trained_steps, problems, samples (the k), accuracy (avg@k, from 0 to 1), temperature, top_p, max_tokens, revision,
-    grader, time. Intervals: `results`.
+    grader, time, partial (of an evaluation that has not answered all its problems '356 of 1,547 problems', else ""). Intervals: `results`.
     """
     columns = ["run", "benchmark", "step", "trained_steps", "problems", "samples", "accuracy"]
     terms = ["temperature", "top_p", "max_tokens", "revision", "grader", "time"]
     with _reading() as connection:
-        rows = reads.evaluations(connection, _find_all(connection, of))
+        ids = _find_all(connection, of)
+        rows = reads.evaluations(connection, ids)
+        partial = {
+            one: outcomes.partial(reads.get_run(connection, one), [row for row in rows if row.run_id == one])
+            for one in ids
+        }
     found = [
         {
             **{name: getattr(row, name) for name in ("benchmark", "step", "trained_steps", "samples", *terms)},
             "run": row.run_id,
             "problems": len(row.items),
             "accuracy": _share("".join(row.items.values())),
+            "partial": partial[row.run_id],
         }
         for row in rows
     ]
-    return pd.DataFrame(found, columns=[*columns, *terms]).sort_values(columns[:3], ignore_index=True)
+    return pd.DataFrame(found, columns=[*columns, *terms, "partial"]).sort_values(columns[:3], ignore_index=True)
 
 
 def results(of: Run) -> Results:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from db import reads
-from db.reads import EvaluationRow
+from db.reads import EvaluationRow, RunRow
+from db.statuses import Kind
 from trainer.evaluation.statistics import Answer, Estimate, Outcomes, avg_at_k, maj_at_k, pass_at_k
 
 
@@ -33,6 +34,8 @@ class Results:
     by_benchmark: tuple[Result, ...]
     mean: Estimate | None
     """avg@k, mean over the benchmarks, each of the same weight; None where there is but one, or they have different k."""
+    partial: str = ""
+    """How many of its problems an evaluation that is not complete has answered, such as '356 of 1,547 problems'; "" where all are."""
 
 
 def results(connection: Connection, run_id: int, *, votes: bool = True) -> Results:
@@ -40,7 +43,16 @@ def results(connection: Connection, run_id: int, *, votes: bool = True) -> Resul
     rows = [row for row in reads.evaluations(connection, [run_id], last_only=True) if row.items]
     found = tuple(_result(connection, row, votes) for row in rows)
     several = len(rows) > 1 and len({row.samples for row in rows}) == 1
-    return Results(found, avg_at_k([_outcomes(rows)]) if several else None)
+    mean = avg_at_k([_outcomes(rows)]) if several else None
+    return Results(found, mean, partial(reads.get_run(connection, run_id), rows))
+
+
+def partial(run: RunRow, rows: Sequence[EvaluationRow]) -> str:
+    """How many of its problems an evaluation that is not complete has answered; "" for a training, whose evaluations are whole."""
+    answered = sum(len(row.items) for row in rows)
+    if run.kind != Kind.EVALUATION or answered >= run.total_steps:
+        return ""
+    return f"{answered:,} of {run.total_steps:,} problems"
 
 
 def averages(connection: Connection, run_ids: Sequence[int]) -> dict[int, Estimate]:

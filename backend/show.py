@@ -149,7 +149,10 @@ def evaluated_in_words(run: RunDetail) -> str:
 
 def results_table(results: Results) -> Table:
     """What a run's last evaluation came to, a benchmark per line; percentages, intervals over the problems."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    title = f"partial: {results.partial} are answered" if results.partial else None
+    table = Table(
+        box=None, header_style="bold", pad_edge=False, title=title, title_justify="left", title_style="yellow"
+    )
     table.add_column("benchmark")
     for name in ("problems", "k", "avg@k", "95 % interval", "pass@k", "maj@k"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -183,6 +186,7 @@ def results_json(results: Results) -> dict[str, Any]:
             for result in results.by_benchmark
         ],
         "mean": None if results.mean is None else plain(asdict(results.mean)),
+        "partial": results.partial or None,
     }
 
 

@@ -111,6 +111,9 @@ def _right(marks: str) -> str:
 
 def _results(run: RunDetail, found: Results) -> None:
     last = found.by_benchmark[0].evaluation
+    if found.partial:
+        ended = " It ended before the others; **Resume** goes on with them." if run.status in ENDED else ""
+        st.warning(f"Partial: {found.partial} are answered so far.{ended}", icon=":material/hourglass_bottom:")
     facts = [
         f"after step {last.trained_steps:,}" if last.trained_steps is not None else "",
         f"{words.plural(last.samples, 'sample')} per problem",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import synthetic
 from pages import charts, html, in_store, texts
 from test_page_actions import toasts
 
-from backend import evaluations, store
+from backend import client, evaluations, results, show, store
 from db import claims, ingest, reads
 from db.statuses import Kind, Status
 from trainer.events import MemorySink
@@ -80,6 +81,23 @@ def test_an_evaluation_shows_what_it_is_of_how_far_it_is_and_what_came_out(job, 
     assert "<b>37.5 %</b>" in shown  # the mean of both
     assert "grader 7" in texts(app)
     assert [tab.label for tab in app.tabs][:2] == ["Results", "Answers"]
+
+
+def test_an_evaluation_that_was_stopped_is_marked_as_partial_on_the_page_in_the_shell_and_in_tables(job, open_page):
+    assert "Partial: 3 of 5 problems are answered so far." in texts(open_page("run", run=str(job)))
+    with store.writing() as connection:
+        claims.finish(connection, run_id=job, attempt=1, status=Status.STOPPED, reason="", exit_code=0, now=time.time())
+    assert "It ended before the others" in texts(open_page("run", run=str(job)))
+    found = in_store(results.results, job)
+    assert show.results_json(found)["partial"] == "3 of 5 problems"
+    console = show.console()
+    with console.capture() as printed:
+        console.print(show.results_table(found))
+    assert "partial: 3 of 5 problems are answered" in printed.get()
+    assert set(client.evaluations(job)["partial"]) == {"3 of 5 problems"}
+    whole = found.by_benchmark[0].evaluation
+    run = in_store(reads.get_run, job)
+    assert results.partial(replace(run, total_steps=2), [whole]) == ""
 
 
 def test_one_sample_per_problem_has_neither_pass_nor_maj(empty_store, open_page):
