@@ -94,7 +94,7 @@ def page(address: str) -> Iterator[Page]:
         pytest.skip("no Chromium is on the PATH; install one (Debian: apt-get install chromium) to test in a browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
+        page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
         page.set_default_timeout(30_000)
         yield page
         browser.close()
