@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -21,13 +22,35 @@ NAME = "name"
 _SAID = "registered:said"
 
 
-def entries(kind: Registered) -> list[Entry]:
-    """All of a kind; without a store the page says what to run and ends."""
+class Words(NamedTuple):
+    """What a page says of its kind."""
+
+    title: str
+    register: str
+    """What its form does."""
+    nothing: str
+    """What it says where nothing is registered."""
+    icon: str
+
+
+def draw(kind: Registered, said: Words, one: Callable[[Entry], None], register: Callable[[], None]) -> None:
+    """The page: the one that the address names, the form, the list. Without a store it says what to run and ends."""
+    st.title(said.title, anchor=False)
     with store.reading() as connection:
-        return rows.listed(connection, kind)
+        entries = rows.listed(connection, kind)
+    _say()
+    entry = _chosen(entries)
+    if entry is not None:
+        one(entry)
+    with st.expander(said.register, icon=":material/add_circle:", expanded=not entries, key=f"{kind}:register"):
+        register()
+    if entries:
+        _table(kind, entries)
+    else:
+        st.info(said.nothing, icon=said.icon)
 
 
-def chosen(entries: Sequence[Entry]) -> Entry | None:
+def _chosen(entries: Sequence[Entry]) -> Entry | None:
     """The one that the address names; None where it names none."""
     name = st.query_params.get(NAME)
     found = next((entry for entry in entries if entry.name == name), None)
@@ -36,7 +59,7 @@ def chosen(entries: Sequence[Entry]) -> Entry | None:
     return found
 
 
-def table(kind: Registered, entries: Sequence[Entry], where: Callable[[Entry], str]) -> None:
+def _table(kind: Registered, entries: Sequence[Entry]) -> None:
     """The list, each with a link to what it is."""
     now = time.time()
     columns = (
@@ -48,7 +71,7 @@ def table(kind: Registered, entries: Sequence[Entry], where: Callable[[Entry], s
     )
     page = "models" if kind == Registered.MODEL else "data"
     with store.reading() as connection:
-        lines = [_line(connection, page, entry, where(entry), now) for entry in entries]
+        lines = [_line(connection, page, entry, registry.where(entry), now) for entry in entries]
     st.html(markup.table(columns, lines, label=f"Registered {page}") + markup.left_out(columns))
 
 
@@ -91,7 +114,7 @@ def _remove(entry: Entry) -> None:
 
 
 def do(action: Callable[[], str]) -> bool:
-    """Do what a button asks for; what came of it is said by `say` when the page is drawn next. Whether it was done."""
+    """Do what a button asks for; what came of it is said when the page is drawn next. Whether it was done."""
     try:
         with store.errors_as_problems():
             st.session_state[_SAID] = ("done", action())
@@ -101,7 +124,7 @@ def do(action: Callable[[], str]) -> bool:
     return False
 
 
-def say() -> None:
+def _say() -> None:
     """What the last button did, once."""
     kind, said = st.session_state.pop(_SAID, ("", ""))
     if kind == "done":

@@ -20,23 +20,17 @@ _READ, _COMPARED = "data:read", "data:compared"
 _MOST_CONFLICTS = 10
 
 
+_WORDS = registered_page.Words(
+    "Data",
+    "Register data",
+    "No data set has a name yet. A name makes problems easy to find in the form of a new run, and `mtprl data add NAME FILE` does the same from a shell.",
+    ":material/dataset:",
+)
+
+
 def main() -> None:
     """Draw the page."""
-    st.title("Data", anchor=False)
-    entries = registered_page.entries(Registered.DATA)
-    registered_page.say()
-    entry = registered_page.chosen(entries)
-    if entry is not None:
-        _one(entry)
-    with st.expander("Register data", icon=":material/add_circle:", expanded=not entries, key="data:register"):
-        _register()
-    if not entries:
-        st.info(
-            "No data set has a name yet. A name makes problems easy to find in the form of a new run, and `mtprl data add NAME FILE` does the same from a shell.",
-            icon=":material/dataset:",
-        )
-        return
-    registered_page.table(Registered.DATA, entries, registry.where)
+    registered_page.draw(Registered.DATA, _WORDS, _one, _register)
 
 
 def _register() -> None:

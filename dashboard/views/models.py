@@ -17,24 +17,18 @@ _FOLDER, _CHECKPOINT = "Folder or hub id", "Checkpoint of a run"
 _UNKNOWN = "not known"
 
 
+_WORDS = registered_page.Words(
+    "Models",
+    "Register a model",
+    "No model has a name yet. A name makes a folder, a hub id or a checkpoint easy to find in the form of a new run, and `mtprl models add NAME FOLDER` "
+    "does the same from a shell.",
+    ":material/network_node:",
+)
+
+
 def main() -> None:
     """Draw the page."""
-    st.title("Models", anchor=False)
-    entries = registered_page.entries(Registered.MODEL)
-    registered_page.say()
-    entry = registered_page.chosen(entries)
-    if entry is not None:
-        _one(entry)
-    with st.expander("Register a model", icon=":material/add_circle:", expanded=not entries, key="model:register"):
-        _register()
-    if not entries:
-        st.info(
-            "No model has a name yet. A name makes a folder, a hub id or a checkpoint easy to find in the form of a new run, and `mtprl models add NAME FOLDER` "
-            "does the same from a shell.",
-            icon=":material/network_node:",
-        )
-        return
-    registered_page.table(Registered.MODEL, entries, lambda one: str(one.content["path"]))
+    registered_page.draw(Registered.MODEL, _WORDS, _one, _register)
 
 
 def _register() -> None:
