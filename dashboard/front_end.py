@@ -16,6 +16,8 @@ FOLDER = Path(st.__file__).parent / "static"
 _IMPORTED = re.compile(r'(?:from|import)\s*"\./([\w.-]+\.js)"')
 _HEAD = 8_000
 """Characters in which a program of the front end names all that it imports."""
+_REGISTERED = re.compile(rb'("lib/index\.js"\(\w+,\w+\)\{var \w+=\w+\(\);\w+\.register\()\[[^][]*\]')
+"""Where Plotly's `lib/index.js` adds to its `lib/core.js` all kinds of traces that this one does not know."""
 
 
 @cache
@@ -31,6 +33,15 @@ def charts() -> tuple[str, ...]:
     with found[0].open() as program:
         imported = [name for name in _IMPORTED.findall(program.read(_HEAD)) if name not in index]
     return tuple(f"static/js/{name}" for name in (found[0].name, *imported))
+
+
+def only_scatter(program: bytes) -> bytes:
+    """The program that draws charts as Plotly's core, which knows `scatter` and nothing else; as it is where it is not built as expected.
+
+    All charts of the pages are of that kind. To prepare the other kinds, among them maps and volumes, is two thirds of what the program does
+    before it can draw. Such bundles of the core with chosen traces are Plotly's own offer; this one is made of the file that is there.
+    """
+    return _REGISTERED.sub(rb"\1[]", program)
 
 
 def start_charts() -> None:

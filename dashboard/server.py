@@ -1,9 +1,10 @@
 """The pages' server, for `streamlit run`: the application of app.py, made ready before the first visitor.
 
-Two things make a page slow that are not the page's: most of a first visit's seventy requests are for Streamlit's own files, each of which
-Streamlit opens anew and sends in pieces; and after every look at a page it searches all objects of the process for garbage. Here the files
-stay in memory, and what the pages import is imported at the start and then left alone by that search. A page with charts
-names the program that draws them in its first answer, so that the browser fetches it at once.
+What makes a page slow is mostly not the page. A first visit asks for seventy files of Streamlit's front end, each of which
+Streamlit opens anew and sends in pieces; after every look at a page it searches all objects of the process for garbage; and its
+program for charts prepares every kind of chart there is. Here the files stay in memory, what the pages import is imported at the start and then left
+alone by that search, and the program for charts is one for the kind that is drawn, fetched as soon as a page with charts is asked for
+([measured](../docs/results/dashboard.md)).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pkgutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import streamlit as st
@@ -31,6 +33,8 @@ WITH_CHARTS = ("/run", "/compare")
 _NOT_IMPORTED = {"app", "server", "views"}
 _UNCHANGING = {"Cache-Control": "public, immutable, max-age=31536000"}
 """A file's name changes with its content."""
+_OUR_OWN = {"Cache-Control": "no-cache"}
+"""Not so the name of what was made of a file here: another application at this address would get it from the browser's memory."""
 
 
 class Quick:
@@ -45,9 +49,8 @@ class Quick:
         """One request."""
         if scope["type"] != "http" or scope["method"] != "GET":
             await self.app(scope, receive, send)
-        elif (content := _content(scope["path"])) is not None and "range" not in Headers(scope=scope):
-            kind, _ = mimetypes.guess_type(scope["path"])
-            await Response(content, media_type=kind, headers=_UNCHANGING)(scope, receive, send)
+        elif scope["path"] in _files() and "range" not in Headers(scope=scope):
+            await _answer(scope["path"], Headers(scope=scope).get("if-none-match"))(scope, receive, send)
         elif scope["path"] in WITH_CHARTS and self.link:
             await self.app(scope, receive, self._with_link(send))
         else:
@@ -72,14 +75,22 @@ def _files() -> dict[str, Path]:
     }
 
 
-def _content(address: str) -> bytes | None:
-    path = _files().get(address)
-    return _read(path) if path else None
+def _answer(address: str, known: str | None) -> Response:
+    """The file at this address; `known`: the tag of what the browser has of it."""
+    content, headers = _read(address)
+    if known is not None and known == headers.get("ETag"):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=mimetypes.guess_type(address)[0], headers=headers)
 
 
 @cache
-def _read(path: Path) -> bytes:
-    return path.read_bytes()
+def _read(address: str) -> tuple[bytes, dict[str, str]]:
+    """What is sent for an address, and the headers that say how long it may be kept."""
+    content = _files()[address].read_bytes()
+    if address.removeprefix("/") not in front_end.charts()[:1]:
+        return content, _UNCHANGING
+    ours = front_end.only_scatter(content)
+    return ours, {**_OUR_OWN, "ETag": f'"{sha256(ours).hexdigest()}"'}
 
 
 @asynccontextmanager

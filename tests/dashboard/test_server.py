@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dashboard import front_end
 from dashboard.server import WITH_CHARTS, Quick
+
+ROOT = Path(__file__).parents[2]
 
 
 def asked(path: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[dict[str, str], bytes]:
@@ -46,12 +50,40 @@ def test_the_program_that_draws_charts_is_found_with_what_it_imports():
 
 
 def test_files_of_the_front_end_are_those_on_the_disk_and_are_kept_by_the_browser():
-    path = front_end.charts()[0]
+    path = front_end.charts()[1]
     headers, content = asked(f"/{path}")
     assert content == (front_end.FOLDER / path).read_bytes()
     assert "javascript" in headers["content-type"]
     assert "immutable" in headers["cache-control"]
     assert int(headers["content-length"]) == len(content)
+
+
+def test_the_program_that_draws_charts_is_plotlys_core_and_asked_for_again_at_every_visit():
+    path = front_end.charts()[0]
+    whole = (front_end.FOLDER / path).read_bytes()
+    headers, content = asked(f"/{path}")
+    assert 100 < len(whole) - len(content) < 1000  # the list of what is registered, and nothing else
+    assert re.search(rb'"lib/index\.js"\(e,t\)\{var n=\w+\(\);n\.register\(\[\]\),t\.exports=n', content)
+    assert headers["cache-control"] == "no-cache"
+    again, nothing = asked(f"/{path}", headers={"if-none-match": headers["etag"]})
+    assert (nothing, again["etag"]) == (b"", headers["etag"])
+    assert asked(f"/{path}", headers={"if-none-match": '"of another application"'})[1] == content
+
+
+def test_a_program_built_in_another_way_is_left_as_it_is():
+    program = b'"lib/index.js"(e,t){n.add(a(),b())}'
+    assert front_end.only_scatter(program) == program
+
+
+def test_all_charts_of_the_pages_are_of_the_kind_that_the_core_draws():
+    for room in ("backend", "dashboard"):
+        for path in (ROOT / room).rglob("*.py"):
+            kinds = {
+                node.attr
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "go"
+            }
+            assert kinds <= {"Figure", "Scatter"}, f"{path.name}: front_end.only_scatter leaves out {kinds}"
 
 
 @pytest.mark.parametrize(
