@@ -175,26 +175,26 @@ def share_steps(figures: Sequence[go.Figure]) -> None:
 
 
 def intervals(title: str, rows: Sequence[Row], *, difference: bool = False) -> go.Figure:
-    """Shares with their intervals, one row each, the first on top; for a difference with a line at 0."""
+    """Shares with their intervals, one row each, the first on top; a difference in points, with its sign and a line at 0."""
     figure = go.Figure()
-    sign = "+" if difference else ""
+    scale, shown, unit = (100, "+.1f", " points") if difference else (1, ".1%", "")
     for row in rows:
         figure.add_trace(
             go.Scatter(
-                x=[row.value],
+                x=[scale * row.value],
                 y=[row.label],
                 mode="markers",
                 marker={"color": row.colour, "size": 11},
                 error_x={
                     "type": "data",
                     "symmetric": False,
-                    "array": [row.high - row.value],
-                    "arrayminus": [row.value - row.low],
+                    "array": [scale * (row.high - row.value)],
+                    "arrayminus": [scale * (row.value - row.low)],
                     "color": row.colour,
                     "thickness": 2.2,
                     "width": 6,
                 },
-                hovertemplate=f"%{{x:{sign}.1%}}, interval {row.low:{sign}.1%} to {row.high:{sign}.1%}<extra></extra>",
+                hovertemplate=f"%{{x:{shown}}}{unit}, interval {scale * row.low:{shown}} … {scale * row.high:{shown}}<extra></extra>",
             )
         )
     deepest = max((row.label.count("<br>") for row in rows), default=0)
@@ -202,7 +202,9 @@ def intervals(title: str, rows: Sequence[Row], *, difference: bool = False) -> g
     if difference:
         figure.add_vline(x=0, line={"color": MUTED, "width": 1, "dash": "dot"})
     figure.update_layout(hovermode="closest")
-    figure.update_xaxes(tickformat=f"{sign}.0%", showgrid=True)
+    figure.update_xaxes(tickformat="+~g" if difference else ".0%", labelalias={"+0": "0"}, showgrid=True)
+    if difference:
+        figure.update_xaxes(title="points")
     labels = [row.label for row in rows]
     figure.update_yaxes(
         categoryorder="array",

@@ -49,9 +49,9 @@ def test_an_interval_plot_keeps_order_bounds_and_sign():
     rows = [charts.Row("best", 0.1, 0.05, 0.2, "#000000"), charts.Row("next", -0.1, -0.2, 0.0, "#000000")]
     figure = charts.intervals("t", rows, difference=True)
     assert figure.layout.yaxis.categoryarray == ("next", "best")
-    assert figure.data[0].error_x.array[0] == pytest.approx(0.1)
-    assert figure.data[0].error_x.arrayminus[0] == pytest.approx(0.05)
-    assert "+5.0% to +20.0%" in figure.data[0].hovertemplate
+    assert figure.data[0].error_x.array[0] == pytest.approx(10)
+    assert figure.data[0].error_x.arrayminus[0] == pytest.approx(5)
+    assert "points, interval +5.0 … +20.0" in figure.data[0].hovertemplate
 
 
 def test_parts_of_a_step_that_were_not_logged_took_no_time():
