@@ -2,8 +2,9 @@
 
     python -m benchmarks.memory [--steps 3]
 
-Trains the demo's base model with the demo's batches, a larger tiny model with a vocabulary of 32,000, and the larger one in micro-batches,
-each for a few steps in a process of its own, and prints the estimate, the peak and their ratio. Models are made with random parameters.
+Trains the demo's base model with the demo's batches, and a larger tiny model with a vocabulary of 32,000 in several ways (micro-batches, a token
+budget, blocks that run again, two processes with all parameters and with half of them each), each for a few steps in processes of their own,
+and prints the estimate for a process, its peak and their ratio. Models are made with random parameters.
 """
 
 from __future__ import annotations
@@ -74,7 +75,16 @@ def cases(folder: Path, steps: int) -> Iterator[Case]:
     larger = {**demo, **_shared(folder, "larger", steps)}
     larger["rollout"] = {**demo["rollout"], "prompts_per_step": 16, "samples_per_prompt": 4, "max_response_tokens": 64}
     yield Case("larger", parse(larger))
-    yield Case("larger, micro-batches", parse({**larger, "update": {"mini_batches": 2, "micro_batch_sequences": 4}}))
+    ways: dict[str, dict[str, Any]] = {
+        "micro-batches": {"update": {"mini_batches": 2, "micro_batch_sequences": 4}},
+        "token budget": {"update": {"mini_batches": 2, "micro_batch_tokens": 400}},
+        "run again": {"update": {"mini_batches": 1}, "model": {**larger["model"], "gradient_checkpointing": True}},
+        "not again": {"update": {"mini_batches": 1}},
+        "two processes": {"launch": {"num_processes": 2}},
+        "divided in two": {"launch": {"num_processes": 2, "sharding": "full"}},
+    }
+    for name, changes in ways.items():
+        yield Case(f"larger, {name}", parse({**larger, **changes}))
 
 
 def make_demo(folder: Path) -> None:
@@ -86,7 +96,7 @@ def make_demo(folder: Path) -> None:
 
 
 def peak_of(config: RunConfig, folder: Path) -> int:
-    """The peak resident set of a run, in bytes."""
+    """The peak resident set of a run, of its largest process, in bytes."""
     folder.mkdir()
     (folder / "config.yaml").write_text(dump(config))
     command = [sys.executable, "-m", "trainer", str(folder / "config.yaml"), "--output", str(folder)]

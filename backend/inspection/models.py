@@ -46,10 +46,14 @@ class Shape:
         return attention + 3 * self.hidden * self.inner * self.experts + 2 * self.hidden
 
     @property
+    def around(self) -> int:
+        """Parameters of the model outside of its layers: embeddings, lm_head, final norm."""
+        return self.vocabulary * self.hidden * (1 if self.tied else 2) + self.hidden
+
+    @property
     def trunk(self) -> int:
         """Parameters of the model without MTP heads."""
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return embeddings + self.layers * self.block + self.hidden
+        return self.around + self.layers * self.block
 
     @property
     def depth(self) -> int:

@@ -141,7 +141,7 @@ def _memory(configs: Sequence[RunConfig], model: ModelFacts, connection: Connect
         return Check("Memory", "good", f"{said}; how much a device has is not known")
     has = f"{'a GPU' if kind == 'cuda' else 'this machine'} has {words.size(limit)}"
     if most.peak > _SPARE * limit:
-        lower = memory.what_to_lower(config, most, int(_SPARE * limit))
+        lower = memory.what_to_lower(config, model, int(_SPARE * limit), on_gpu=kind == "cuda")
         return Check("Memory", "bad" if most.peak > limit else "note", f"{said}, and {has}; {lower}")
     together = _at_once(connection, 1) if kind != "cuda" and connection is not None else 1
     if together * most.peak > limit:

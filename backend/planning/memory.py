@@ -13,6 +13,12 @@ Update of a micro-batch of n sequences of S = prompt + response tokens, R of the
 L layers, H hidden, I inner width (of the experts that a token meets), Q = query heads x head size, W = key-value heads x head size, V
 vocabulary, K depths. Under bf16 a = 8 H + 2.4 I + 3 Q + 3 W, and copies of the matrices lie beside them.
 
+With model.gradient_checkpointing a layer keeps only its input, H numbers a token, and a depth 4 H; one block at a time has all of a. With
+update.micro_batch_tokens a micro-batch has at most so many tokens, of which all may be responses.
+
+With launch.sharding full a process has 1/N of parameters, optimiser and gradients. In a pass embeddings and lm_head are whole, with their gradient
+and its copy on the way to the others, and two blocks with theirs. To sample, the whole model is put together beside them.
+
 Rollout of B sequences: the key-value cache B S L 2 W and another layer of it while it grows; B V x 24 bytes to draw a token (twice that under
 top-p), B R x 28 bytes of responses and random numbers, and the prompts' first pass. Evaluation samples at most 1,024 responses at once.
 
@@ -22,8 +28,10 @@ and that is seldom S; `python -m benchmarks.memory` measures how near it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from backend.inspection.models import ModelFacts, Shape
 from trainer.config import Occ, Oracle, RunConfig
@@ -83,9 +91,18 @@ def estimate(config: RunConfig, model: ModelFacts, *, on_gpu: bool, program: int
     heads = config.model.mtp_depths * shape.depth
     learning = trunk + (heads if _trains_heads(config) else 0)
     own = (PROGRAM_ON_GPU if on_gpu else PROGRAM) if program is None else program
-    fixed = {"parameters": _FLOAT * (trunk + heads), "optimiser": 2 * _FLOAT * learning, "the program itself": own}
-    update = {"gradients": _FLOAT * learning, **_update(config, shape), **_exact(config, trunk)}
-    return Memory(fixed, update, _rollout(config, shape))
+    parts = _parts(config)
+    fixed = {
+        "parameters": _FLOAT * (trunk + heads) // parts,
+        "optimiser": 2 * _FLOAT * learning // parts,
+        "the program itself": own,
+    }
+    update = {"gradients": _FLOAT * learning // parts, **_update(config, shape), **_exact(config, trunk // parts)}
+    rollout = _rollout(config, shape)
+    if parts > 1:
+        update["parameters put together"] = _FLOAT * (3 * shape.around + 4 * max(shape.block, shape.depth))
+        rollout["the whole model"] = _FLOAT * (trunk + heads)
+    return Memory(fixed, update, rollout)
 
 
 def checkpoint_bytes(config: RunConfig, model: ModelFacts) -> int | None:
@@ -104,19 +121,68 @@ def sequences_per_pass(config: RunConfig) -> int:
     return min(config.update.micro_batch_sequences or share, share)
 
 
-def what_to_lower(config: RunConfig, memory: Memory, limit: int) -> str:
-    """Which setting brings the peak below `limit` bytes, or how far none does."""
-    fixed = sum(memory.fixed.values())
-    if fixed + memory.update["gradients"] >= limit:
-        return "parameters, optimiser and gradients alone are more; use a smaller model, or a device with more memory"
-    if not memory.in_update:
+def tokens_per_pass(config: RunConfig) -> int:
+    """Tokens of one forward pass of the update in one process, padding included, at most."""
+    whole = sequences_per_pass(config) * (config.rollout.max_prompt_tokens + config.rollout.max_response_tokens)
+    return min(config.update.micro_batch_tokens or whole, whole)
+
+
+def responses_per_pass(config: RunConfig) -> int:
+    """Of these, tokens of responses, at most."""
+    return min(tokens_per_pass(config), sequences_per_pass(config) * config.rollout.max_response_tokens)
+
+
+def what_to_lower(config: RunConfig, model: ModelFacts, limit: int, *, on_gpu: bool) -> str:
+    """Which setting brings the peak of a run whose model's sizes are known below `limit` bytes, or how far none does."""
+
+    def needs(changed: RunConfig) -> Memory:
+        found = estimate(changed, model, on_gpu=on_gpu)
+        assert found is not None
+        return found
+
+    now = needs(config)
+    if sum(now.fixed.values()) + now.update["gradients"] >= limit:
+        return f"parameters, optimiser and gradients alone are more; {_divided(config, limit, needs)}"
+    if not now.in_update:
         return "lower rollout.prompts_per_step, rollout.samples_per_prompt or rollout.max_response_tokens"
-    fits, now = limit - fixed - memory.update["gradients"], sequences_per_pass(config)
-    per_sequence = (sum(memory.update.values()) - memory.update["gradients"]) / now
-    lower = int(fits / per_sequence)
-    if lower < 1 or now == 1:
-        return "lower rollout.max_response_tokens: one sequence at a time is too much"
-    return f"set update.micro_batch_sequences to {lower} or less (now {now} at once); the update does not depend on it"
+    recomputed = _with(config, "model", gradient_checkpointing=True)
+    for changed in [config] if config.model.gradient_checkpointing else [config, recomputed]:
+        also = "" if changed is config else " with model.gradient_checkpointing"
+        if said := _smaller_passes(changed, lambda tried: needs(tried).peak <= limit):
+            return f"set {said}{also}; the update does not depend on it"
+    return f"one sequence at a time is too much, also with model.gradient_checkpointing; lower rollout.max_response_tokens, or {_divided(config, limit, needs)}"
+
+
+def _smaller_passes(config: RunConfig, fits: Callable[[RunConfig], bool]) -> str | None:
+    """The largest micro-batches that fit; None where none do."""
+    if config.update.micro_batch_tokens is not None:
+        longest, now = config.rollout.max_prompt_tokens + config.rollout.max_response_tokens, tokens_per_pass(config)
+        tokens = [longest, *range(-(-longest // 1024) * 1024, now + 1, 1024)]
+        most = max((n for n in tokens if fits(_with(config, "update", micro_batch_tokens=n))), default=None)
+        return None if most is None else f"update.micro_batch_tokens to {most} or less (now {now} at once)"
+    now = sequences_per_pass(config)
+    sequences = range(1, now + 1)
+    # More sequences never need less.
+    fitting = bisect_left(sequences, True, key=lambda n: not fits(_with(config, "update", micro_batch_sequences=n)))
+    return f"update.micro_batch_sequences to {fitting} or less (now {now} at once)" if fitting else None
+
+
+def _divided(config: RunConfig, limit: int, needs: Callable[[RunConfig], Memory]) -> str:
+    for processes in (2, 4, 8, 16, 32, 64):
+        if processes <= config.launch.num_processes and config.launch.sharding == "full":
+            continue
+        sharded = needs(_with(config, "launch", sharding="full", num_processes=processes))
+        if sum(sharded.fixed.values()) + sharded.update["gradients"] < limit:
+            return f"divide them (launch.sharding full, launch.num_processes {processes} or more), use a smaller model, or a device with more memory"
+    return "use a smaller model, or a device with more memory"
+
+
+def _with(config: RunConfig, section: str, **values: Any) -> RunConfig:
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
+
+
+def _parts(config: RunConfig) -> int:
+    return config.launch.num_processes if config.launch.sharding == "full" else 1
 
 
 def _trains_heads(config: RunConfig) -> bool:
@@ -141,18 +207,23 @@ def _layer(shape: Shape, *, bf16: bool) -> float:
 
 def _update(config: RunConfig, shape: Shape) -> dict[str, int]:
     bf16 = config.model.mixed_precision == "bf16"
-    count, response = sequences_per_pass(config), config.rollout.max_response_tokens
-    tokens = count * (config.rollout.max_prompt_tokens + response)
+    tokens, responses = tokens_per_pass(config), responses_per_pass(config)
     layer, depths = _layer(shape, bf16=bf16), config.model.mtp_depths * _passes(config)
-    logits = count * response * shape.vocabulary
+    logits = responses * shape.vocabulary
     kept = logits * (1 + depths) if logits <= _CHUNK else 0
+    recomputes = config.model.gradient_checkpointing
+    of_block, of_depth = (shape.hidden, 4 * shape.hidden) if recomputes else (layer, layer + 9 * shape.hidden)
     parts = {
-        "activations": tokens * (shape.layers * layer + 3 * shape.hidden),
-        "activations of the MTP heads": tokens * depths * (layer + 9 * shape.hidden),
+        "activations": tokens * (shape.layers * of_block + 3 * shape.hidden),
+        "activations of the MTP heads": tokens * depths * of_depth,
         "logits": kept + 4 * min(logits, max(_CHUNK, shape.vocabulary)),
     }
+    if recomputes:
+        parts["a block that runs again"] = tokens * (layer + 9 * shape.hidden)
     if bf16:
-        parts["copies in bfloat16"] = (shape.layers * shape.block + config.model.mtp_depths * shape.depth) / 2
+        blocks = 1 if recomputes else shape.layers
+        depths_at_once = 0 if recomputes else config.model.mtp_depths
+        parts["copies in bfloat16"] = (blocks * shape.block + depths_at_once * shape.depth) / 2
     return {name: int(_FLOAT * numbers) for name, numbers in parts.items()}
 
 

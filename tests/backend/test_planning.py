@@ -168,14 +168,63 @@ def test_what_to_lower_brings_the_peak_below_the_limit(tmp_path: Path, values: d
     found = memory.estimate(config, facts, on_gpu=True)
     assert found is not None
     limit = found.peak // 2
-    said = memory.what_to_lower(config, found, limit)
+    said = memory.what_to_lower(config, facts, limit, on_gpu=True)
     lower = int(said.split("update.micro_batch_sequences to ")[1].split()[0])
     fits = memory.estimate(
         sized(tmp_path, values, update={"mini_batches": 1, "micro_batch_sequences": lower}), facts, on_gpu=True
     )
     assert fits is not None
     assert fits.peak <= limit
-    assert "smaller model" in memory.what_to_lower(config, found, found.fixed["parameters"])
+    said = memory.what_to_lower(config, facts, found.fixed["parameters"], on_gpu=True)
+    assert said.endswith("alone are more; use a smaller model, or a device with more memory")
+    least = sum(found.fixed.values()) + found.update["gradients"]
+    assert "launch.sharding full, launch.num_processes 2 or more" in memory.what_to_lower(
+        config, facts, least, on_gpu=True
+    )
+
+
+def test_blocks_that_run_again_and_a_token_budget_are_found_where_fewer_sequences_do_not_help(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    long = {"prompts_per_step": 1, "samples_per_prompt": 4, "max_prompt_tokens": 1000, "max_response_tokens": 15_000}
+    one = sized(tmp_path, values, rollout=long, update={"mini_batches": 1, "micro_batch_sequences": 1})
+    facts = inspect_model(one.model.path)
+    again = memory.estimate(memory._with(one, "model", gradient_checkpointing=True), facts, on_gpu=True)
+    now = memory.estimate(one, facts, on_gpu=True)
+    assert now is not None
+    assert again is not None
+    assert again.peak < now.peak / 2
+    said = memory.what_to_lower(one, facts, again.peak, on_gpu=True)
+    assert said == (
+        "set update.micro_batch_sequences to 1 or less (now 1 at once) with model.gradient_checkpointing; the update does not depend on it"
+    )
+    budget = sized(tmp_path, values, rollout=long, update={"mini_batches": 1, "micro_batch_tokens": 64_000})
+    wide = memory.estimate(memory._with(budget, "model", gradient_checkpointing=True), facts, on_gpu=True)
+    assert wide is not None
+    said = memory.what_to_lower(budget, facts, wide.peak, on_gpu=True)
+    tokens = int(said.split("update.micro_batch_tokens to ")[1].split()[0])
+    fits = memory._with(memory._with(budget, "update", micro_batch_tokens=tokens), "model", gradient_checkpointing=True)
+    found = memory.estimate(fits, facts, on_gpu=True)
+    assert found is not None
+    assert 16_000 <= tokens <= 64_000
+    assert found.peak <= wide.peak
+
+
+def test_divided_parameters_are_a_part_on_each_device_and_whole_only_while_sampling(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    update = {"mini_batches": 1, "micro_batch_sequences": 1}
+    config = sized(tmp_path, values, update=update, launch={"num_processes": 4, "sharding": "full"})
+    facts = inspect_model(config.model.path)
+    divided = memory.estimate(config, facts, on_gpu=True)
+    whole = memory.estimate(sized(tmp_path, values, update=update, launch={"num_processes": 4}), facts, on_gpu=True)
+    assert divided is not None
+    assert whole is not None
+    for part in ("parameters", "optimiser"):
+        assert divided.fixed[part] == pytest.approx(whole.fixed[part] / 4, abs=1)
+    assert divided.update["gradients"] == pytest.approx(whole.update["gradients"] / 4, abs=1)
+    assert divided.rollout["the whole model"] == whole.fixed["parameters"]
+    assert "parameters put together" not in whole.update
 
 
 def test_a_run_that_could_not_work_has_a_red_check_and_others_none(home: Path, config: Config, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.utils import AutocastKwargs
 
-from trainer.config import EvaluationConfig, RunConfig
+from trainer.config import EvaluationConfig, Model, RunConfig
 from trainer.errors import TrainingError
 
 LONGEST_WAIT = timedelta(hours=2)
@@ -68,7 +69,12 @@ def accelerator_for(config: RunConfig | EvaluationConfig) -> Accelerator:
     device = PartialState(cpu=is_cpu).device
     if config.model.mixed_precision == "bf16" and not can_multiply_bfloat16(device):
         raise TrainingError(f"model.mixed_precision: bf16 is not possible on {device.type} here; set it to no")
-    accelerator = Accelerator(cpu=is_cpu, mixed_precision=config.model.mixed_precision)
+    # Copies of all matrices in bfloat16 would be kept through a pass that otherwise has one block at a time.
+    is_sparing = isinstance(config.model, Model) and (
+        config.model.gradient_checkpointing or config.launch.sharding == "full"
+    )
+    handlers = [AutocastKwargs(cache_enabled=not is_sparing)]
+    accelerator = Accelerator(cpu=is_cpu, mixed_precision=config.model.mixed_precision, kwargs_handlers=handlers)
     check_world_size(config, accelerator.num_processes)
     return accelerator
 
