@@ -140,7 +140,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     engine: Engine = BuiltinEngine(
         (sampled.joint if sampled else joint).trunk, tokenizer.eos_token_id, accelerator.autocast, tokenizer
     )
-    engine = DividedEngine(engine, world)
+    engine = DividedEngine(engine, world, config.rollout.sequences_at_once)
     return Training(
         config=config,
         folder=folder,

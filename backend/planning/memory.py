@@ -144,13 +144,27 @@ def what_to_lower(config: RunConfig, model: ModelFacts, limit: int, *, on_gpu: b
     if sum(now.fixed.values()) + now.update["gradients"] >= limit:
         return f"parameters, optimiser and gradients alone are more; {_divided(config, limit, needs)}"
     if not now.in_update:
-        return "lower rollout.prompts_per_step, rollout.samples_per_prompt or rollout.max_response_tokens"
+        return _fewer_at_once(config, limit, now, needs)
     recomputed = _with(config, "model", gradient_checkpointing=True)
     for changed in [config] if config.model.gradient_checkpointing else [config, recomputed]:
         also = "" if changed is config else " with model.gradient_checkpointing"
         if said := _smaller_passes(changed, lambda tried: needs(tried).peak <= limit):
             return f"set {said}{also}; the update does not depend on it"
     return f"one sequence at a time is too much, also with model.gradient_checkpointing; lower rollout.max_response_tokens, or {_divided(config, limit, needs)}"
+
+
+def _fewer_at_once(config: RunConfig, limit: int, now: Memory, needs: Callable[[RunConfig], Memory]) -> str:
+    whole = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
+    most = config.rollout.sequences_at_once or -(-whole // config.launch.num_processes)
+
+    def samples(count: int) -> int:
+        return sum(needs(_with(config, "rollout", sequences_at_once=count)).rollout.values())
+
+    left = limit - sum(now.fixed.values())
+    fitting = bisect_left(range(1, most + 1), True, key=lambda count: samples(count) > left)
+    if not fitting:
+        return "one response at a time is too much to sample; lower rollout.max_response_tokens or rollout.max_prompt_tokens"
+    return f"set rollout.sequences_at_once to {fitting} or less; the responses do not depend on it"
 
 
 def _smaller_passes(config: RunConfig, fits: Callable[[RunConfig], bool]) -> str | None:
@@ -254,7 +268,8 @@ def _rollout(config: RunConfig, shape: Shape) -> dict[str, int]:
 
 def _sampling(config: RunConfig, shape: Shape, prompts: int, samples: int, top_p: float) -> dict[str, int]:
     prompt, response = config.rollout.max_prompt_tokens, config.rollout.max_response_tokens
-    count = prompts * samples
+    count = min(prompts * samples, config.rollout.sequences_at_once or prompts * samples)
+    prompts = -(-count // samples)
     per_layer = count * (prompt + response) * 2 * shape.kv_heads * shape.head_size
     inner = shape.inner * shape.active_experts
     return {

@@ -400,3 +400,19 @@ def test_large_training_data_is_not_compared_unasked(home: Path, config: Config,
     assert (found.level, found.words.startswith("not checked yet, because")) == ("note", True)
     absent = config(evaluation={"benchmarks": [{"name": "h", "data": {"kind": "hub", "id": "nobody/nothing"}}]})
     assert lines(absent)["Contamination"].words.startswith("not checked yet: no benchmark of the run can be read")
+
+
+def test_what_samples_too_much_is_told_how_many_responses_fit_at_once(tmp_path: Path, values: dict[str, Any]) -> None:
+    rollout = {"prompts_per_step": 4, "samples_per_prompt": 64, "max_prompt_tokens": 100, "max_response_tokens": 900}
+    update = {"mini_batches": 4, "micro_batch_sequences": 1}
+    config = sized(tmp_path, values, rollout=rollout, update=update)
+    facts = inspect_model(config.model.path)
+    found = memory.estimate(config, facts, on_gpu=True)
+    assert found is not None
+    assert not found.in_update
+    said = memory.what_to_lower(config, facts, found.peak // 3, on_gpu=True)
+    count = int(said.split("rollout.sequences_at_once to ")[1].split()[0])
+    for fewer, fits in ((count, True), (count + 1, False)):
+        tried = memory.estimate(memory._with(config, "rollout", sequences_at_once=fewer), facts, on_gpu=True)
+        assert tried is not None
+        assert (tried.peak <= found.peak // 3) == fits

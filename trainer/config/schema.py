@@ -66,6 +66,9 @@ class Rollout(Section):
     """Prompts with more tokens are left out, and counted."""
     max_response_tokens: Positive = 8192
     """A response is cut here and counted as truncated."""
+    sequences_at_once: Positive | None = None
+    """Responses that each process samples at once, in training and evaluation, at most; none: all of a step's. The key-value cache holds so
+    many; the responses do not depend on it."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Texts that end a response in training, as the end token does; the response keeps them. Evaluations go on to the end token."""
 

@@ -13,9 +13,11 @@ from trainer.tasks import Grade, Grading, Item
 class DividedEngine:
     """Each process samples a stretch of the prompts with an engine of its own."""
 
-    def __init__(self, engine: Engine, world: World):
+    def __init__(self, engine: Engine, world: World, at_once: int | None = None):
+        """`at_once`: responses that each process samples at once, at most; None: all."""
         self._engine = engine
         self._world = world
+        self._at_once = at_once
 
     def generate(self, prompts: list[list[int]], sampling: Sampling) -> list[list[Response]]:
         """As the engine's; all processes ask for the same and get the same.
@@ -25,9 +27,25 @@ class DividedEngine:
         """
 
         def sample(part: Sequence[list[int]], first: int) -> list[list[Response]]:
-            return self._engine.generate(list(part), replace(sampling, first=sampling.first + first))
+            return self._in_parts(list(part), replace(sampling, first=sampling.first + first))
 
         return self._world.divide(prompts, sample)
+
+    def _in_parts(self, prompts: list[list[int]], sampling: Sampling) -> list[list[Response]]:
+        most = self._at_once or len(prompts) * sampling.samples
+        together = max(1, most // sampling.samples)
+        samples = range(0, sampling.samples, most)
+        responses: list[list[Response]] = []
+        for start in range(0, len(prompts), together):
+            part, first = prompts[start : start + together], sampling.first + start
+            groups: list[list[Response]] = [[] for _ in part]
+            for sample in samples:  # more than one stretch only where a prompt's samples are too many by themselves
+                count = min(most, sampling.samples - sample)
+                asked = replace(sampling, first=first, samples=count, first_sample=sampling.first_sample + sample)
+                for group, more in zip(groups, self._engine.generate(part, asked), strict=True):
+                    group += more
+            responses += groups
+        return responses
 
     def finish(self) -> Drafted:
         """As the engine's; what all of them drafted."""

@@ -15,7 +15,10 @@ def uniform(prompts: int, sampling: Sampling, *, stream: str = "prompt") -> Tens
     drawn = []
     for place in range(sampling.first, sampling.first + prompts):
         generator.manual_seed(derive(sampling.seed, stream, place))
-        drawn.append(torch.rand(sampling.samples, sampling.max_tokens, dtype=torch.float64, generator=generator))
+        # Those of all samples before, too: so a sample has the same however many are made at once.
+        all_samples = sampling.first_sample + sampling.samples
+        numbers = torch.rand(all_samples, sampling.max_tokens, dtype=torch.float64, generator=generator)
+        drawn.append(numbers[sampling.first_sample :])
     return torch.cat(drawn)
 
 

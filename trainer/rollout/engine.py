@@ -39,6 +39,8 @@ class Sampling:
     first: int = 0
     """Place of the first prompt among all that are sampled with this seed: what is drawn for a prompt depends on its place alone, not on
     what is sampled beside it."""
+    first_sample: int = 0
+    """Place of the first response among all to its prompt, likewise."""
     top_k: int = 0
     """Draw from so many most likely tokens, before top_p; 0: from all."""
     stop: tuple[str, ...] = ()

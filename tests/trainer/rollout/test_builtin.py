@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from accelerate import Accelerator
 
+from trainer.launch.world import World
 from trainer.models.demo_base import character_tokenizer
 from trainer.rollout.builtin import BuiltinEngine
+from trainer.rollout.divided import DividedEngine
 from trainer.rollout.drawing import most_likely, nucleus
 from trainer.rollout.engine import Sampling
 
@@ -203,3 +206,22 @@ def test_both_ways_to_read_draw_the_same_tokens_and_leave_the_models_attention_a
     ]
     for one, other in zip(fast[0] + fast[3], plain[0] + plain[3], strict=True):
         assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 4, 9])
+def test_responses_do_not_depend_on_how_many_are_sampled_at_once(engine, at_once):
+    asked = []
+
+    class Counting:
+        def generate(self, prompts, sampling):
+            asked.append(len(prompts) * sampling.samples)
+            return engine.generate(prompts, sampling)
+
+    world = World(Accelerator(cpu=True))
+    together = DividedEngine(engine, world).generate(PROMPTS, sampling())
+    in_parts = DividedEngine(Counting(), world, at_once).generate(PROMPTS, sampling())
+    assert [[one.tokens for one in group] for group in in_parts] == [
+        [one.tokens for one in group] for group in together
+    ]
+    assert max(asked) <= at_once
+    assert len({tuple(one.tokens) for one in together[0]}) > 1
