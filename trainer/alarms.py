@@ -6,6 +6,7 @@
 | `coefficient_at_clip` | every mini-batch's coefficient is on a bound of `regime.clip` (those that are 0 by rule apart) |
 | `acceptance_collapse` | `mtp/acceptance_greedy` is below a fraction of its mean over the run's first steps            |
 | `zero_variance`       | more than a share of the prompts got equal rewards for all their responses                    |
+| `log_prob_gap`        | `rollout/log_prob_gap`, between sampler and trainer, is above a limit                         |
 
 Each says so once when it begins, and once more when it has not held for as many steps. Depth k > 1 has an alarm of its own, such as
 `acceptance_collapse/depth_2`. Thresholds: section `alarms` of the configuration.
@@ -23,7 +24,7 @@ from trainer.errors import NotFiniteError
 FIRST_STEPS = 5
 """Steps whose mean a value is compared with."""
 
-NAMES = ("entropy_collapse", "coefficient_at_clip", "acceptance_collapse", "zero_variance")
+NAMES = ("entropy_collapse", "coefficient_at_clip", "acceptance_collapse", "zero_variance", "log_prob_gap")
 """The alarms that begin and end."""
 
 LASTING = ("new_heads",)
@@ -112,6 +113,7 @@ class Watch:
             )
             yield from _at_clip(f"coefficient_at_clip{suffix}", f"{prefix}coefficient", mini_batches, self._config)
         yield from _zero_variance(metrics, self._config)
+        yield from _log_prob_gap(metrics, self._config)
 
     def _fallen(self, name: str, metric: str, metrics: Metrics, fraction: float, advice: str) -> Iterator[_Check]:
         """A metric below a fraction of its mean over the first steps."""
@@ -209,3 +211,25 @@ def _zero_variance(metrics: Metrics, config: RunConfig) -> Iterator[_Check]:
         advice=f"Prompts whose responses all get the same reward teach nothing. Take {other} problems, raise "
         "rollout.samples_per_prompt, or replace such prompts with rollout.dynamic_sampling_rounds.",
     )
+
+
+def _log_prob_gap(metrics: Metrics, config: RunConfig) -> Iterator[_Check]:
+    """A sampler that computes something else than the trainer."""
+    gap, limit = metrics["rollout/log_prob_gap"], config.alarms.log_prob_gap
+    if not limit:
+        return
+    yield _Check(
+        name="log_prob_gap",
+        holds=gap > limit,
+        steps=config.alarms.steps,
+        condition=f"rollout/log_prob_gap above {limit:g} nats",
+        numbers=f"{gap:.3g}",
+        advice="The sampler's log-probs are not the trainer's, so that the responses are not the policy's own. Log-probs that training "
+        f"uses are its own all the same. {_gap_advice(config)}",
+    )
+
+
+def _gap_advice(config: RunConfig) -> str:
+    if config.rollout.engine == "builtin":
+        return "Set model.mixed_precision to no and see whether that is why."
+    return "Set model.mixed_precision to no, then rollout.engine to builtin, and see which of the two brings it down."

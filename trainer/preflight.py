@@ -26,6 +26,7 @@ from trainer.config import (
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.models.headers import HEADS_CONFIG, HEADS_FILE, LONGEST_HEADER
 from trainer.models.readable import carried_by, why_not_trained
+from trainer.rollout.vllm.installed import problems as engine_problems
 from trainer.tasks import check as check_data
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -41,7 +42,7 @@ def check(config: RunConfig) -> None:
     Raises:
         ConfigError: with every reason, each naming its field, such as evaluation.benchmarks.0.data.path.
     """
-    problems = model_problems(config.model)
+    problems = [*model_problems(config.model), *engine_problems(config)]
     problem_count, data_problems = count("data", config.data)
     problems += data_problems
     needed = config.rollout.prompts_per_step

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from accelerate import Accelerator
 from torch.distributed.device_mesh import init_device_mesh
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
@@ -31,7 +32,7 @@ from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.divided import DividedEngine, DividedGrader
 from trainer.rollout.engine import Drafted, Engine
-from trainer.rollout.prompts import Prompt, tokenize
+from trainer.rollout.prompts import Prompt, Prompts, tokenize
 from trainer.seeds import derive
 from trainer.tasks import Grading, load
 from trainer.update.losses import trains_heads
@@ -137,10 +138,9 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     parts: dict[str, Part] = {"coefficient": tracker, "alarms": watch}
     if resumed:
         restore(resumed, updater, parts)
-    engine: Engine = BuiltinEngine(
-        (sampled.joint if sampled else joint).trunk, tokenizer.eos_token_id, accelerator.autocast, tokenizer
-    )
-    engine = DividedEngine(engine, world, config.rollout.sequences_at_once)
+    asked = [training, *benchmarks.values()]
+    sampler = _sampler(config, sampled.joint if sampled else joint, tokenizer, accelerator, asked)
+    engine: Engine = DividedEngine(sampler, world, config.rollout.sequences_at_once)
     return Training(
         config=config,
         folder=folder,
@@ -185,6 +185,22 @@ def load_model(config: RunConfig, source: str, world: World) -> tuple[JointModel
                 made.append((joint, WholeModel(joint, device)))
                 shard(joint, mesh)
     return made[0]
+
+
+def _sampler(
+    config: RunConfig,
+    joint: JointModel,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    asked: Sequence[Prompts],
+) -> Engine:
+    """This process's sampler of responses to any of the prompts."""
+    if config.rollout.engine == "builtin":
+        return BuiltinEngine(joint.trunk, tokenizer.eos_token_id, accelerator.autocast, tokenizer)
+    from trainer.rollout.vllm.engine import VllmEngine  # most runs need none of it
+
+    longest = max(len(prompt.tokens) for prompts in asked for prompt in prompts.kept)
+    return VllmEngine(config, joint, tokenizer.eos_token_id, longest + config.rollout.max_response_tokens)
 
 
 def _new_heads(config: RunConfig) -> str:

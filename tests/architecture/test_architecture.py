@@ -19,6 +19,7 @@ TORCH_FREE = [
     "trainer.evaluation.statistics",
     "trainer.preflight",
     "trainer.presets",
+    "trainer.rollout.vllm.installed",
     "trainer.tasks",
     "trainer.tasks.gym",
 ]

@@ -29,6 +29,7 @@ def healthy(**changed):
         "reward/zero_variance_fraction": 0.2,
         "mtp/acceptance_greedy": 0.9,
         "mtp/depth_2/acceptance_greedy": 0.8,
+        "rollout/log_prob_gap": 0.001,
         **{name.replace("__", "/"): value for name, value in changed.items()},
     }
 
@@ -184,3 +185,24 @@ def test_a_watch_restored_from_plain_values_says_what_the_uninterrupted_one_says
     said = heard(before, steps[:stop])
     after.restore(json.loads(json.dumps(before.state())))
     assert said + heard(after, steps[stop:], first=stop + 1) == whole
+
+
+def test_a_sampler_that_is_not_the_trainers_policy_is_told():
+    watch = started(Watch(config()))
+    off, well = (healthy(rollout__log_prob_gap=0.06), []), (healthy(rollout__log_prob_gap=0.04), [])
+    assert heard(watch, [off, off, well, off, off], first=6) == []
+    watch = started(Watch(config()))
+    [notice] = [notice for step in (6, 7, 8) for notice in watch.observe(step, *off)]
+    assert notice.name == "log_prob_gap"
+    assert "rollout/log_prob_gap above 0.05 nats since step 6 (0.06 in step 8)" in notice.message
+    assert heard(Watch(config(alarms={"log_prob_gap": 0, "steps": 1})), [off] * 3) == []
+
+
+def test_a_sampler_that_is_not_the_trainers_policy_is_told_with_what_to_try():
+    def advice(**rollout):
+        watch = Watch(config(alarms={"steps": 1}, rollout=rollout))
+        [notice] = watch.observe(1, healthy(rollout__log_prob_gap=1.0), [])
+        return notice.message
+
+    assert advice().endswith("Set model.mixed_precision to no and see whether that is why.")
+    assert "rollout.engine to builtin" in advice(engine="vllm")

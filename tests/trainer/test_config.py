@@ -265,3 +265,42 @@ def test_a_token_budget_stands_alone_and_takes_the_longest_sequence():
         "together; set it to 150 or more, or lower one of them"
     ]
     assert parse({**LEAST, "rollout": rollout, "update": {"micro_batch_tokens": 150}}).update.micro_batch_tokens == 150
+
+
+def test_settings_of_vllm_that_would_be_ignored_are_refused():
+    assert refusals(rollout={"vllm": {"draft_tokens": 1}}) == [
+        "rollout.vllm.draft_tokens: 1 has no effect with rollout.engine builtin; set that to vllm, or leave this out"
+    ]
+    assert refusals(rollout={"engine": "vllm", "vllm": {"draft_sampling": "probabilistic"}}) == [
+        "rollout.vllm.draft_sampling: probabilistic has no effect while rollout.vllm.draft_tokens is 0; set that to 1, or leave this out"
+    ]
+    sharded = refusals(rollout={"engine": "vllm"}, launch={"num_processes": 2, "sharding": "full"})
+    assert sharded == [
+        "launch.sharding: full does not go with rollout.engine vllm yet; set one to none, or the other to builtin"
+    ]
+    drafting = {"engine": "vllm", "vllm": {"draft_tokens": 1, "draft_sampling": "probabilistic"}}
+    config = parse({**LEAST, "rollout": drafting})
+    assert parse(config.model_dump(mode="json")) == config
+    assert parse(parse(LEAST).model_dump(mode="json")) == parse(LEAST)
+
+
+@pytest.mark.parametrize("method", ["fly", "synthetic", "standard"])
+def test_how_drafts_are_judged_is_not_to_be_chosen(method):
+    [refusal] = refusals(rollout={"engine": "vllm", "vllm": {"rejection_sample_method": method}})
+    assert refusal.startswith(
+        "rollout.vllm.rejection_sample_method: is no setting here: drafts are always judged by exact"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("gpu_memory_utilization", "rollout.vllm.cache_gib"),
+        ("num_speculative_tokens", "rollout.vllm.draft_tokens"),
+        ("tensor_parallel_size", "launch.num_processes"),
+    ],
+)
+def test_names_that_vllm_gives_to_what_is_set_elsewhere_are_told_so(name, instead):
+    [refusal] = refusals(rollout={"engine": "vllm", "vllm": {name: 1}})
+    assert refusal.startswith(f"rollout.vllm.{name}: is no setting here")
+    assert instead in refusal

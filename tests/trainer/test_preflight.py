@@ -14,6 +14,7 @@ from trainer.config import parse, resolve
 from trainer.errors import ConfigError
 from trainer.preflight import check, has_chat_template
 from trainer.presets import presets
+from trainer.rollout.vllm.installed import installed_version
 
 
 def safetensors(size: int) -> bytes:
@@ -294,3 +295,57 @@ def test_of_a_model_on_the_hub_a_template_is_known_once_it_is_in_the_cache(tmp_p
     (snapshot / "tokenizer_config.json").write_text('{"chat_template": "x"}')
     assert has_chat_template("own/model") is True
     assert has_chat_template("no such/na/me") is None
+
+
+@pytest.fixture
+def vllm_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An installed vLLM of some version, as far as its files show."""
+
+    def install(version: str) -> None:
+        site = tmp_path / "site"
+        (site / "vllm").mkdir(parents=True)
+        (site / "vllm" / "__init__.py").write_text("raise AssertionError('loaded where only a look was wanted')")
+        (site / f"vllm-{version}.dist-info").mkdir()
+        (site / f"vllm-{version}.dist-info" / "METADATA").write_text(f"Name: vllm\nVersion: {version}\n")
+        monkeypatch.syspath_prepend(str(site))
+
+    return install
+
+
+@pytest.mark.skipif(installed_version() is not None, reason="vllm is installed here")
+def test_a_run_with_vllm_where_there_is_none_is_refused(demo):
+    assert refusals(demo, "rollout.engine=vllm") == {
+        "rollout.engine": "vllm is not installed beside this program; install it (docs/engines.md says how), or set rollout.engine to builtin"
+    }
+    assert refusals(demo) == {}
+
+
+def test_a_vllm_that_is_too_old_is_refused(demo, vllm_of):
+    vllm_of("0.31.2")
+    assert refusals(demo, "rollout.engine=vllm") == {
+        "rollout.engine": "vLLM 0.31.2 is installed, which lacks what keeps drafter and policy in step; install 0.32 or newer"
+    }
+
+
+@pytest.mark.parametrize("version", ["0.32.0", "0.33.1rc1", "1.0"])
+def test_a_vllm_that_is_new_enough_passes_without_being_loaded(demo, vllm_of, version):
+    vllm_of(version)
+    assert refusals(demo, "rollout.engine=vllm") == {}
+
+
+def test_drafting_needs_a_model_with_heads_that_vllm_reads(demo, vllm_of):
+    vllm_of("0.32.0")
+    draft = ("rollout.engine=vllm", "rollout.vllm={draft_tokens: 1}")
+    assert list(refusals(demo, *draft)) == ["rollout.vllm.draft_tokens"]
+
+
+def test_drafting_goes_no_deeper_than_the_depths_that_train(demo, vllm_of, tmp_path):
+    vllm_of("0.32.0")
+    model = write_tiny("mimo", tmp_path / "mimo", depths=2)
+
+    def refused(*changes):
+        return refusals(demo, f"model.path={model}", "rollout.engine=vllm", *changes)
+
+    assert refused("rollout.vllm={draft_tokens: 1}") == {}
+    assert refused("rollout.vllm={draft_tokens: 2}", "model.mtp_depths=2") == {}
+    assert list(refused("rollout.vllm={draft_tokens: 2}")) == ["rollout.vllm.draft_tokens"]

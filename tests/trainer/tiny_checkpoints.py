@@ -93,6 +93,7 @@ def write_tiny(
     tied: bool = False,
     copies: bool = True,
     seed: int = 0,
+    width: int = HIDDEN,
 ) -> Path:
     """Write a checkpoint of 2 layers; its folder.
 
@@ -105,15 +106,19 @@ def write_tiny(
         tied: whether lm_head is the embeddings, and not stored.
         copies: whether the heads of DeepSeek-V3 and GLM-4.5 carry copies of both.
         seed: of all weights.
+        width: of its hidden states, in two heads; what engines can compute with is wider than what tests need.
     """
-    model, published, own = long_model(layout, depths=depths, tied=tied, seed=seed)
+    model, published, own = long_model(layout, depths=depths, tied=tied, seed=seed, width=width)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     tensors = {_published_name(layout, name): tensor for name, tensor in tensors.items()}
     for depth in range(depths):
-        names = {key.format(depth=depth, layer=LAYERS + depth): shape for key, shape in own.items()}
+        names = {
+            key.format(depth=depth, layer=LAYERS + depth): tuple(side * width // HIDDEN for side in shape)
+            for key, shape in own.items()
+        }
         tensors |= {name: 0.3 * torch.randn(shape) + (len(shape) == 1) for name, shape in names.items()}
         if own is _DEPTH_OF_61 and copies:
             place = f"model.layers.{LAYERS + depth}."
@@ -134,10 +139,10 @@ def write_tiny(
     return folder
 
 
-def long_model(layout: str, *, depths: int = 1, tied: bool = False, seed: int = 0) -> _Made:
+def long_model(layout: str, *, depths: int = 1, tied: bool = False, seed: int = 0, width: int = HIDDEN) -> _Made:
     """The trunk with the blocks of the heads as further layers; what config.json says otherwise; the depths' own tensors."""
     torch.manual_seed(seed)
-    model, published, own = _MAKERS[layout](depths, tied)
+    model, published, own = _MAKERS[layout](depths, tied, width)
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not (tied and name == "lm_head.weight"):
             tensor.add_(0.2 * torch.randn_like(tensor))
@@ -178,15 +183,22 @@ def _published_name(layout: str, name: str) -> str:
 
 
 def _build(
-    kind: type[PreTrainedModel], config: type[PreTrainedConfig], depths: int, tied: bool, **settings
+    kind: type[PreTrainedModel], config: type[PreTrainedConfig], depths: int, tied: bool, width: int, **settings
 ) -> PreTrainedModel:
     vocabulary = len(character_tokenizer())
-    values = {**_COMMON, "vocab_size": vocabulary, "tie_word_embeddings": tied, "num_hidden_layers": LAYERS + depths}
+    sizes = {"hidden_size": width, "head_dim": width // 2}
+    values = {
+        **_COMMON,
+        **sizes,
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": tied,
+        "num_hidden_layers": LAYERS + depths,
+    }
     return kind(config(**{**values, **settings}))
 
 
-def _mimo(depths: int, tied: bool) -> _Made:
-    model = _build(Qwen2ForCausalLM, Qwen2Config, depths, tied)
+def _mimo(depths: int, tied: bool, width: int) -> _Made:
+    model = _build(Qwen2ForCausalLM, Qwen2Config, depths, tied, width)
     published = {
         "architectures": ["MiMoForCausalLM"],
         "auto_map": {
@@ -202,38 +214,38 @@ def _mimo(depths: int, tied: bool) -> _Made:
     return model, published, _DEPTH_OF_MIMO
 
 
-def _deepseek_v3(depths: int, tied: bool) -> _Made:
+def _deepseek_v3(depths: int, tied: bool, width: int) -> _Made:
     settings = {**_EXPERTS, **_ROUTED, **_LATENT, "num_key_value_heads": 2}
-    model = _build(DeepseekV3ForCausalLM, DeepseekV3Config, depths, tied, **settings)
+    model = _build(DeepseekV3ForCausalLM, DeepseekV3Config, depths, tied, width, **settings)
     return model, {"num_hidden_layers": LAYERS, "num_nextn_predict_layers": depths}, _DEPTH_OF_61
 
 
-def _glm4_moe(depths: int, tied: bool) -> _Made:
-    model = _build(Glm4MoeForCausalLM, Glm4MoeConfig, depths, tied, **_EXPERTS, **_ROUTED, use_qk_norm=True)
+def _glm4_moe(depths: int, tied: bool, width: int) -> _Made:
+    model = _build(Glm4MoeForCausalLM, Glm4MoeConfig, depths, tied, width, **_EXPERTS, **_ROUTED, use_qk_norm=True)
     return model, {"num_hidden_layers": LAYERS, "num_nextn_predict_layers": depths}, _DEPTH_OF_61
 
 
-def _qwen3_next(depths: int, tied: bool) -> _Made:
+def _qwen3_next(depths: int, tied: bool, width: int) -> _Made:
     types = ["linear_attention", "full_attention"]
     settings = {**_EXPERTS, **_LINEAR, "num_experts": 4, "shared_expert_intermediate_size": 8}
     settings["layer_types"] = types + ["full_attention"] * depths
-    model = _build(Qwen3NextForCausalLM, Qwen3NextConfig, depths, tied, **settings)
+    model = _build(Qwen3NextForCausalLM, Qwen3NextConfig, depths, tied, width, **settings)
     return model, {"num_hidden_layers": LAYERS, "layer_types": types}, _DEPTH_OF_QWEN
 
 
-def _qwen3_5(depths: int, tied: bool) -> _Made:
+def _qwen3_5(depths: int, tied: bool, width: int) -> _Made:
     types = ["linear_attention", "full_attention"]
     settings = {**_LINEAR, "layer_types": types + ["full_attention"] * depths}
-    model = _build(Qwen3_5ForCausalLM, Qwen3_5TextConfig, depths, tied, **settings)
+    model = _build(Qwen3_5ForCausalLM, Qwen3_5TextConfig, depths, tied, width, **settings)
     published = {"num_hidden_layers": LAYERS, "layer_types": types, "mtp_num_hidden_layers": depths}
     return model, published, _DEPTH_OF_QWEN
 
 
-def _qwen3(depths: int, tied: bool) -> _Made:
-    return _build(Qwen3ForCausalLM, Qwen3Config, 0, tied), {}, {}
+def _qwen3(depths: int, tied: bool, width: int) -> _Made:
+    return _build(Qwen3ForCausalLM, Qwen3Config, 0, tied, width), {}, {}
 
 
-_MAKERS: dict[str, Callable[[int, bool], _Made]] = {
+_MAKERS: dict[str, Callable[[int, bool, int], _Made]] = {
     "mimo": _mimo,
     "deepseek_v3": _deepseek_v3,
     "glm4_moe": _glm4_moe,

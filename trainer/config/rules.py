@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from trainer.config.schema import Benchmark, Launch, RunConfig
 
 
+NOT_FOR_VLLM = {
+    "dtype": "is no setting here: vLLM computes as training does; set model.mixed_precision",
+    "enforce_eager": "is no setting here; set rollout.vllm.cuda_graphs to false",
+    "gpu_memory_utilization": "is no setting here, because training shares the device; set rollout.vllm.cache_gib",
+    "max_model_len": "is no setting here: it follows from the longest prompt and rollout.max_response_tokens",
+    "num_speculative_tokens": "is no setting here; set rollout.vllm.draft_tokens",
+    "rejection_sample_method": "is no setting here: drafts are always judged by exact rejection sampling, because lossy methods (fly, "
+    "synthetic) would train on what the policy did not say; leave it out",
+    "tensor_parallel_size": "is no setting here: every process of launch.num_processes has a vLLM of its own; leave it out",
+}
+"""Names that vLLM gives to what is set elsewhere, or not at all, and what to do instead."""
+
+
 def problems(config: RunConfig) -> list[Problem]:
     """Every refused combination; empty where all is well."""
     return [
@@ -19,6 +32,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_batch_problems(config),
         *_micro_batch_problems(config),
         *_regime_problems(config),
+        *_engine_problems(config),
         *_reward_problems(config),
         *benchmark_problems("evaluation.benchmarks", config.evaluation.benchmarks),
         *_audit_problems(config),
@@ -117,6 +131,27 @@ def _regime_problems(config: RunConfig) -> list[Problem]:
                 f"{config.mtp.head_loss_scale} has no effect here; set mtp.head_loss to ce, or leave it at 1",
             )
         )
+    return problems
+
+
+def _engine_problems(config: RunConfig) -> list[Problem]:
+    rollout = config.rollout
+    if rollout.engine != "vllm":
+        given = rollout.vllm.model_dump(exclude_defaults=True)
+        return [
+            Problem(
+                f"rollout.vllm.{name}",
+                f"{value} has no effect with rollout.engine {rollout.engine}; set that to vllm, or leave this out",
+            )
+            for name, value in given.items()
+        ]
+    problems = []
+    if rollout.vllm.draft_sampling != "greedy" and not rollout.vllm.draft_tokens:
+        message = f"{rollout.vllm.draft_sampling} has no effect while rollout.vllm.draft_tokens is 0; set that to 1, or leave this out"
+        problems.append(Problem("rollout.vllm.draft_sampling", message))
+    if config.launch.sharding != "none":
+        message = f"{config.launch.sharding} does not go with rollout.engine vllm yet; set one to none, or the other to builtin"
+        problems.append(Problem("launch.sharding", message))
     return problems
 
 

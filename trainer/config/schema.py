@@ -7,7 +7,8 @@ This module imports no torch, so that the command line and the pages start fast.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -50,8 +51,37 @@ class Mtp(Section):
     """Weight of the detached cross-entropy (regime detach, or head_loss ce)."""
 
 
+class Vllm(Section):
+    """How vLLM samples (engine vllm; docs/engines.md). It shares the device with training and takes the parameters anew in every step."""
+
+    draft_tokens: Annotated[int, Field(ge=0, le=8)] = 0
+    """Tokens that the MTP heads draft for each pass of the main head (speculative decoding); what is sampled has the main head's
+    distribution all the same. Needs a model that carries heads of a published layout. 0: none are drafted."""
+    draft_sampling: Literal["greedy", "probabilistic"] = "greedy"
+    """greedy: the heads draft their most likely token. probabilistic: they draw it, and are judged by the ratio of both probabilities,
+    which accepts more where entropy is high."""
+    cache_gib: Annotated[Finite, Field(gt=0)] = 4.0
+    """Memory for keys and values in each process, GiB; the more, the more responses are sampled at once."""
+    cuda_graphs: bool = True
+    """Record CUDA graphs at the start, which takes a minute and some memory and makes sampling faster. A CPU has none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_vllm(cls, values: Any) -> Any:
+        for name in values if isinstance(values, Mapping) else ():
+            if name in rules.NOT_FOR_VLLM:
+                raise ValueError(f"{name}: {rules.NOT_FOR_VLLM[name]}")
+        return values
+
+
 class Rollout(Section):
     """Sampling of responses from the current policy."""
+
+    engine: Literal["builtin", "vllm"] = "builtin"
+    """What samples, in training and in its evaluations: builtin (this program, on the model that is trained), or vLLM, which has to be
+    installed (docs/engines.md)."""
+    vllm: Vllm = Vllm()
+    """How vLLM samples."""
 
     prompts_per_step: Positive = 64
     """Prompts per step."""
@@ -175,6 +205,9 @@ class Alarms(Section):
     """Acceptance collapse: greedy draft acceptance of a depth below this fraction of its mean over the run's first 5 steps; 0: never."""
     zero_variance_share: Annotated[Finite, Field(gt=0, le=1)] = 0.9
     """Too little to learn from: more than this share of the prompts got equal rewards for all their responses; 1: never."""
+    log_prob_gap: Annotated[Finite, Field(ge=0)] = 0.05
+    """Sampler out of step: rollout/log_prob_gap, the mean difference of the sampler's and the trainer's log-probs, above this many nats;
+    0: never. bfloat16 alone makes 0.01 or so."""
     coefficient_steps: Positive = 20
     """Steps in a row, in the place of `steps`, for a coefficient whose every mini-batch is on a bound of its clip. One that wavers
     around a bound is there in many a step: in the demo in a third of them, up to 4 in a row."""

@@ -102,7 +102,7 @@ class JointModel(nn.Module):
 
     def forward(self, batch: Sequences, temperature: float, mtp: tuple[Reach, ...] = ()) -> Predictions:
         """Log-probs of the main head, and of the MTP heads once for each reach named in `mtp`."""
-        hidden = self._trunk_hidden(batch.tokens)
+        hidden, read = self._trunk_hidden(batch.tokens)
         places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
         main = _at(hidden, batch, places - 1, batch.mask, lm_head, temperature)
         mtp_log_probs: dict[Reach, Tensor] = {}
@@ -111,7 +111,7 @@ class JointModel(nn.Module):
             depth_log_probs = [
                 _at(states, batch, places - k - 1, mask, shared, temperature)[0]
                 for k, (states, mask) in enumerate(
-                    zip(self._mtp_hidden(hidden, batch.tokens, reach), self.depth_masks(batch), strict=True), start=1
+                    zip(self._mtp_hidden(read, batch.tokens, reach), self.depth_masks(batch), strict=True), start=1
                 )
             ]
             mtp_log_probs[reach] = torch.stack(depth_log_probs)
@@ -120,10 +120,10 @@ class JointModel(nn.Module):
     @torch.no_grad()
     def draft_acceptance(self, batch: Sequences, temperature: float) -> list[Acceptance]:
         """Per depth, over the response tokens, given that the tokens between are those of the sequence."""
-        hidden = self._trunk_hidden(batch.tokens)
+        hidden, read = self._trunk_hidden(batch.tokens)
         places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
         result = []
-        heads = zip(self._mtp_hidden(hidden, batch.tokens, "all"), self.depth_masks(batch), strict=True)
+        heads = zip(self._mtp_hidden(read, batch.tokens, "all"), self.depth_masks(batch), strict=True)
         for k, (states, mask) in enumerate(heads, start=1):
             main_states, mtp_states = _gather(hidden, places - 1)[mask], _gather(states, places - k - 1)[mask]
             result.append(acceptance(main_states, mtp_states, lm_head, temperature))
@@ -132,17 +132,25 @@ class JointModel(nn.Module):
     @torch.no_grad()
     def drafts(self, batch: Sequences, temperature: float) -> tuple[Tensor, Tensor]:
         """[B, T] of depth 1: its log-prob of every response token, and 1.0 where a greedy draft would be taken; 0 where it predicts none."""
-        hidden = self._trunk_hidden(batch.tokens)
+        hidden, read = self._trunk_hidden(batch.tokens)
         places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
-        states, mask = next(self._mtp_hidden(hidden, batch.tokens, "all")), self.depth_masks(batch)[0]
+        states, mask = next(self._mtp_hidden(read, batch.tokens, "all")), self.depth_masks(batch)[0]
         targets = _gather(batch.tokens, places)[mask]
         main, mtp = _gather(hidden, places - 1)[mask], _gather(states, places - 2)[mask]
         zeros = torch.zeros(mask.shape, device=hidden.device)
         log_probs, agrees = drafts(main, mtp, lm_head, targets, temperature)
         return zeros.masked_scatter(mask, log_probs), zeros.masked_scatter(mask, agrees)
 
-    def _trunk_hidden(self, tokens: Tensor) -> Tensor:
-        return self.trunk.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
+    def _trunk_hidden(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, S, H] what the lm_head reads, and what the first depth reads: most layouts the same, some the states before the final norm."""
+        decoder = self.trunk.get_decoder()
+        unnormed: list[Tensor] = []
+        listening = decoder.norm.register_forward_pre_hook(lambda _, inputs: unnormed.append(inputs[0]))
+        try:
+            hidden = decoder(input_ids=tokens, use_cache=False).last_hidden_state
+        finally:
+            listening.remove()
+        return hidden, unnormed[-1] if self.layout.reads_unnormed else hidden
 
     def _mtp_hidden(self, hidden: Tensor, tokens: Tensor, reach: Reach) -> Iterator[Tensor]:
         """[B, S, H] normed hidden states of depth 1, 2, ...; at place i of depth k stands the state that predicts x_{i+k+1}."""

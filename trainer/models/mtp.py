@@ -3,7 +3,8 @@
     h'_i = Block(W [norm(embedding of x_{i+k}) ; norm(h^{k-1}_i)])          predicts x_{i+k+1} through the shared lm_head
 
 h^0 is the trunk's last hidden state after its final norm. Embeddings and lm_head belong to the trunk and are not held here. Published
-checkpoints differ in the order of the halves and in small things, which their layout says (trainer.models.layouts).
+checkpoints differ in the order of the halves, in whether h^0 is taken before that norm, and in small things, which their layout says
+(trainer.models.layouts).
 """
 
 from __future__ import annotations

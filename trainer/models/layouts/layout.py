@@ -32,6 +32,8 @@ class Layout:
     """Whether the projection takes [hidden ; embedding], and not [embedding ; hidden]."""
     blind_at_start: bool = False
     """Whether the embedding that is joined to the hidden state of place 0 is taken for zero, as vLLM does for these models."""
+    reads_unnormed: bool = False
+    """Whether the first depth gets the trunk's states before their final norm, and not after it."""
     chains_normed: bool = False
     """Whether the next depth gets this one's states after its final norm, and not before."""
     copies: Mapping[str, Shared] = field(default_factory=dict)

@@ -14,5 +14,6 @@ MIMO = Layout(
     block="model.mtp_layers.{depth}.",
     hidden_first=True,
     blind_at_start=True,
+    reads_unnormed=True,
     chains_normed=True,
 )
