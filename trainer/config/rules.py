@@ -149,6 +149,9 @@ def _engine_problems(config: RunConfig) -> list[Problem]:
     if rollout.vllm.draft_sampling != "greedy" and not rollout.vllm.draft_tokens:
         message = f"{rollout.vllm.draft_sampling} has no effect while rollout.vllm.draft_tokens is 0; set that to 1, or leave this out"
         problems.append(Problem("rollout.vllm.draft_sampling", message))
+    if rollout.stop:
+        message = "stop strings do not go with rollout.engine vllm yet; leave them out, or set that to builtin"
+        problems.append(Problem("rollout.stop", message))
     if config.launch.sharding != "none":
         message = f"{config.launch.sharding} does not go with rollout.engine vllm yet; set one to none, or the other to builtin"
         problems.append(Problem("launch.sharding", message))

@@ -61,7 +61,7 @@ class VllmEngine:
     def generate(self, prompts: list[list[int]], sampling: Sampling) -> list[list[Response]]:
         """Sample `sampling.samples` responses to each prompt.
 
-        With top-p below 1 vLLM tells log-probs under what top-p leaves, and so does this engine; nothing uses them.
+        Where top-p or top-k leave tokens out, vLLM tells log-probs under what is left, and so does this engine; nothing uses them.
 
         Raises:
             NotFiniteError: the model predicts no distribution.
@@ -75,6 +75,7 @@ class VllmEngine:
                 max_tokens=sampling.max_tokens,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
+                top_k=sampling.top_k,
                 # The samples of a prompt get this seed and those that follow.
                 seed=derive(sampling.seed, "prompt", sampling.first + place) >> 1,
                 logprobs=0,
