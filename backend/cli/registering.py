@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from db.registry import Registered
 
-models = typer.Typer(name="models", help="Models by name: list, add, show, rm.", invoke_without_command=True)
+models = typer.Typer(name="models", help="Models by name: list, add, show, export, rm.", invoke_without_command=True)
 data = typer.Typer(name="data", help="Data sets by name: list, add, show, rm.", invoke_without_command=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and . _ + -", show_default=False)]
@@ -91,6 +92,30 @@ def show_model(
     if users is not None:
         lines["used by"] = _users(users)
     _print_lines(lines)
+
+
+@models.command("export")
+def export_model(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A registered name, or a folder, such as a checkpoint's.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Is made; must be empty.", show_default=False)],
+) -> None:
+    """Write a model with its MTP heads in the layout and dtypes of the checkpoint that it came from: a run's checkpoints lie in float32."""
+    from backend import registry
+    from trainer.errors import ConfigError, Problem
+    from trainer.models.storage import load_joint, load_tokenizer, save_joint, stored_depths
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError([Problem("FOLDER", f"{folder} is not empty; give one that is, or that is to be made")])
+    path = registry.model_path(model, "MODEL")
+    depths = stored_depths(path)
+    if not depths:
+        raise ConfigError(
+            [Problem("MODEL", f"{path} has no MTP heads, and nothing else that a copy of it would not have")]
+        )
+    save_joint(load_joint(path, depths), load_tokenizer(path), folder)
+    typer.echo(f"{path} with {depths} MTP depth{'s' if depths > 1 else ''} is in {folder}")
 
 
 @models.command("rm")

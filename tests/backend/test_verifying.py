@@ -8,13 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from fake_models import write_model
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import write_drafting
+from tiny_checkpoints import write_drafting, write_tiny
 from typer.testing import CliRunner
 
 from backend import verified
 from backend.cli import app
+from trainer.models.storage import load_joint, load_tokenizer, save_joint
 
 
 @pytest.fixture
@@ -70,3 +72,16 @@ def test_alarms_end_with_exit_code_1_and_are_kept(tmp_path: Path) -> None:
     kept = verified.last(folder)
     assert kept is not None
     assert "lacks tensors (1): model.norm.weight" in kept.words(time.time())
+
+
+@pytest.mark.usefixtures("without_store")
+def test_a_checkpoint_in_float32_is_exported_in_the_dtype_it_came_from(tmp_path: Path) -> None:
+    base = write_tiny("mimo", tmp_path / "base", dtype=torch.bfloat16)
+    joint = load_joint(str(base), 1)
+    save_joint(joint, load_tokenizer(str(base)), tmp_path / "checkpoint", full_precision=True)
+    code, said = mtprl("models", "export", str(tmp_path / "checkpoint"), str(tmp_path / "export"))
+    assert code == 0, said
+    before, after = (load_file(folder / "model.safetensors") for folder in (base, tmp_path / "export"))
+    assert all(after[name].dtype == torch.bfloat16 and torch.equal(before[name], after[name]) for name in before)
+    done = CliRunner().invoke(app, ["models", "export", str(base), str(tmp_path / "export")])
+    assert "is not empty; give one that is" in str(done.exception)

@@ -5,13 +5,10 @@ import re
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import write_drafting, write_tiny
+from tiny_checkpoints import LAYOUTS, write_drafting, write_tiny
 
 from trainer.errors import ModelError
 from trainer.verify import verify
-
-# Not those whose linear attention the built-in sampler cannot read a prompt once for.
-LAYOUTS = ["mimo", "deepseek_v3", "glm4_moe"]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -147,8 +147,9 @@ def save_joint(
         raise ModelError(f"{folder}: the model was loaded from there; save it into another folder")
     else:
         own = ((name, tensor) for name, tensor in published_tensors(joint) if name in stored.tensors)
-        write(stored, own, folder, full_precision=full_precision)
+        write(stored, own, folder, full_precision=full_precision, indexed=joint.layout is ATTACHED)
     if joint.layout is ATTACHED:
+        # Beside an index, which does not name it: programs that read every file of weights would stumble over it.
         heads = {name: tensor.to("cpu").contiguous() for name, tensor in mtp_tensors(joint)}
         save_file(heads, folder / HEADS_FILE)
         (folder / HEADS_CONFIG).write_text(json.dumps({"layout": "attached", "depths": joint.depths}) + "\n")
@@ -164,7 +165,7 @@ def _save_new(joint: JointModel, folder: Path) -> None:
     split = split_torch_state_dict_into_shards(named, filename_pattern="model{suffix}.safetensors")
     for file, names in split.filename_to_tensors.items():
         save_file({name: named[name] for name in names}, folder / file, metadata={"format": "pt"})
-    if split.is_sharded:
+    if split.is_sharded or joint.layout is ATTACHED:
         write_index(folder, split.tensor_to_filename, split.metadata["total_size"])
     joint.trunk.config.save_pretrained(folder)
     if joint.trunk.generation_config is not None:

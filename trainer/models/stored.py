@@ -76,7 +76,9 @@ def look_at(folder: Path) -> Stored | None:
     return Stored(folder, tensors, dtypes, (folder / INDEX_FILE).is_file(), files)
 
 
-def write(stored: Stored, named: Iterable[tuple[str, Tensor]], folder: Path, *, full_precision: bool) -> None:
+def write(
+    stored: Stored, named: Iterable[tuple[str, Tensor]], folder: Path, *, full_precision: bool, indexed: bool
+) -> None:
     """Write a model as it was stored: each tensor under its name in the file of that name, and all other files.
 
     Args:
@@ -84,6 +86,7 @@ def write(stored: Stored, named: Iterable[tuple[str, Tensor]], folder: Path, *, 
         named: the tensors that replace those; what is not among them is copied.
         folder: exists, and is another one.
         full_precision: float32 and what is finer, where otherwise each tensor gets the dtype in which it was stored.
+        indexed: whether an index is written in any case.
 
     Raises:
         ModelError: a tensor that is to be copied cannot be read.
@@ -103,7 +106,7 @@ def write(stored: Stored, named: Iterable[tuple[str, Tensor]], folder: Path, *, 
     for file, left in waiting.items():
         if left:
             _write_shard(folder / file, shards.pop(file, {}) | stored.read(sorted(left)), sizes)
-    if stored.has_index or len(waiting) > 1:
+    if indexed or stored.has_index or len(waiting) > 1:
         write_index(folder, {name: facts.file for name, facts in stored.tensors.items()}, sizes.total())
     for name, content in stored.files.items():
         (folder / name).write_bytes(content)

@@ -72,12 +72,12 @@ class GrowingDecoder:
 
     def repeat(self, times: int) -> None:
         """Put every row there so many times, the copies side by side."""
-        self._cache.batch_repeat_interleave(times)
-        self._mask, self._places = (part.repeat_interleave(times, dim=0) for part in (self._mask, self._places))
+        rows = torch.arange(len(self._places), device=self._places.device)
+        self.select(rows.repeat_interleave(times))
 
     def select(self, rows: Tensor) -> None:
-        """Keep some rows."""
-        self._cache.batch_select_indices(rows)
+        """Keep some rows, or have some twice."""
+        self._cache.reorder_cache(rows)  # the only way that layers of linear attention know as well
         self._mask, self._places = self._mask[rows], self._places[rows]
 
     def step(self, tokens: Tensor) -> Tensor:

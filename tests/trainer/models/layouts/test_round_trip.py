@@ -149,6 +149,14 @@ def test_published_tensors_are_those_of_the_checkpoint_and_follow_the_model(layo
     assert all(not torch.equal(moved[name], stored[name]) for name in moved if name in stored and "e_score" not in name)
 
 
+def test_heads_that_were_attached_lie_beside_an_index_that_does_not_name_them(tmp_path):
+    write_tiny("qwen3", tmp_path / "a")
+    saved_again(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b" / "mtp.safetensors").is_file()
+    assert set(weight_map(tmp_path / "b").values()) == {"model.safetensors"}
+    assert weight_map(tmp_path / "b").keys() == tensors(tmp_path / "a").keys()
+
+
 def test_saving_over_the_model_that_was_loaded_is_refused(tmp_path):
     write_tiny("mimo", tmp_path)
     joint = load_joint(str(tmp_path), 1)
