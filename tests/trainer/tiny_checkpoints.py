@@ -274,7 +274,7 @@ def write_drafting(layout: str, folder: Path, *, head: str = "right") -> Path:
         if re.search(r"\.(o_proj|out_proj|down_proj)\.", name):
             tensors[name] = torch.zeros_like(tensors[name])
     tensors["lm_head.weight"] = 1.5 * torch.randn_like(tensors["lm_head.weight"])
-    own = [key.format(depth=0, layer=LAYERS) for key in _MAKERS[layout](1, False)[2]]
+    own = [key.format(depth=0, layer=LAYERS) for key in _MAKERS[layout](1, False, HIDDEN)[2]]
     if head == "random":
         tensors |= {name: torch.randn_like(tensors[name]) for name in own}
     else:
