@@ -46,13 +46,14 @@ RUNS, LONG, COMPARED, SHORTER, LIVE = 1_000, 1_000_000, 20, 100_000, 20
 NAMES = ("mtp/coefficient", "mtp/c_hat", "mtp/v2_hat", "mtp/gain", "mtp/acceptance_greedy")
 AIMS = {"Runs": 1.5, "Run": 1.5, "Compare": 2.0, "event to chart, p95": 3.0}
 _CHUNK = 50_000
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WARM_UP = 60.0
 """Seconds in which the supervisors are still being started, all at once on these cores; they do not count."""
 _CHART = """() => {
   const chart = document.querySelector('.js-plotly-plot');
   return chart && chart.data ? Math.max(-1, ...Array.from(chart.data[chart.data.length - 1].x || [])) : -1;
 }"""
-_DRAWN = "() => document.querySelectorAll('.js-plotly-plot .scatterlayer .trace path').length"
+DRAWN = "() => document.querySelectorAll('.js-plotly-plot .scatterlayer .trace path').length"
 
 
 def fill(url: str, home: Path) -> tuple[int, list[int]]:
@@ -115,6 +116,14 @@ def served(url: str, home: Path) -> Iterator[str]:
         process.wait()
 
 
+def chromium() -> str:
+    """The browser's program; ends the program where there is none."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        sys.exit("no Chromium was found on the PATH; install one")
+    return found
+
+
 def opened(browser: Browser, address: str, usable: str) -> float:
     """Seconds from asking for a page in a fresh context until `usable` (JavaScript) is true in it."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
@@ -133,8 +142,8 @@ def pages(browser: Browser, address: str, long: int, compared: Sequence[int], re
     metric = "mtp/coefficient"
     visits = {
         "Runs": ("/", "() => document.querySelectorAll('table[aria-label=\"Runs\"] tbody tr').length > 20"),
-        "Run": (f"/run?run={long}", f"() => ({_DRAWN})() >= 3"),
-        "Compare": (f"/compare?runs={chosen}&metrics={metric}", f"() => ({_DRAWN})() >= {COMPARED}"),
+        "Run": (f"/run?run={long}", f"() => ({DRAWN})() >= 3"),
+        "Compare": (f"/compare?runs={chosen}&metrics={metric}", f"() => ({DRAWN})() >= {COMPARED}"),
     }
     rows = []
     for name, (path, usable) in visits.items():
@@ -201,12 +210,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0, help="how long the live runs write")
     parser.add_argument("--repeat", type=int, default=5, help="visits of each page after the first")
     given = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("no Chromium was found on the PATH; install one")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+        browser = driver.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
         home = Path(folder) / "filled"
         home.mkdir()
         begun = time.perf_counter()

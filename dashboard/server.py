@@ -4,7 +4,7 @@ What makes a page slow is mostly not the page. A first visit asks for seventy fi
 Streamlit opens anew and sends in pieces; after every look at a page it searches all objects of the process for garbage; and its
 program for charts prepares every kind of chart there is. Here the files stay in memory, what the pages import is imported at the start and then left
 alone by that search, and the program for charts is one for the kind that is drawn, fetched as soon as a page with charts is asked for
-([measured](../docs/results/dashboard.md)).
+([why so](../docs/decisions/front_end.md)).
 """
 
 from __future__ import annotations
