@@ -157,6 +157,7 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
         **acceptance,
         **mean,
         **run.drafted.metrics(),
+        **({"rollout/drafts": float(run.drafted.drafts)} if run.config.rollout.speculative != "off" else {}),
         "rollout/log_prob_gap": gap.mean().item(),
         "rollout/tokens_per_second": experience.sampled_tokens / run.seconds["time/rollout_seconds"],
         **run.seconds,

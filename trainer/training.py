@@ -196,7 +196,14 @@ def _sampler(
 ) -> Engine:
     """This process's sampler of responses to any of the prompts."""
     if config.rollout.engine == "builtin":
-        return BuiltinEngine(joint.trunk, tokenizer.eos_token_id, accelerator.autocast, tokenizer)
+        return BuiltinEngine(
+            joint.trunk,
+            tokenizer.eos_token_id,
+            accelerator.autocast,
+            tokenizer,
+            drafter=None if config.rollout.speculative == "off" else joint,
+            drafts_always=config.rollout.speculative == "on",
+        )
     from trainer.rollout.vllm.engine import VllmEngine  # most runs need none of it
 
     longest = max(len(prompt.tokens) for prompts in asked for prompt in prompts.kept)

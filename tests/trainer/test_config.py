@@ -281,6 +281,9 @@ def test_settings_of_vllm_that_would_be_ignored_are_refused():
     assert refusals(rollout={"engine": "vllm", "stop": ["\\n"]}) == [
         "rollout.stop: stop strings do not go with rollout.engine vllm yet; leave them out, or set that to builtin"
     ]
+    assert refusals(rollout={"engine": "vllm", "speculative": "auto"}) == [
+        "rollout.speculative: auto is for the built-in sampler; with rollout.engine vllm set rollout.vllm.draft_tokens"
+    ]
     drafting = {"engine": "vllm", "vllm": {"draft_tokens": 1, "draft_sampling": "probabilistic"}}
     config = parse({**LEAST, "rollout": drafting})
     assert parse(config.model_dump(mode="json")) == config

@@ -110,6 +110,23 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(config, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_run_that_drafts_says_so_believes_only_the_main_head_and_resumes_bit_for_bit(config, tmp_path):
+    config = config.model_copy(update={"rollout": config.rollout.model_copy(update={"speculative": "on"})})
+    _, whole = run(config, tmp_path / "whole")
+    run(config, tmp_path / "parts", stop_after=4)
+    run(config, tmp_path / "parts", attempt=2)
+    before, after = parameters(tmp_path / "whole"), parameters(tmp_path / "parts")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    metrics = {name: [value for *_, value in whole.series(f"rollout/{name}")] for name in ("drafts", "log_prob_gap")}
+    assert len(metrics["drafts"]) == 6
+    assert min(metrics["drafts"]) > 0
+    assert max(metrics["log_prob_gap"]) < 1e-4
+    documented = (ROOT / "docs" / "metrics.md").read_text()
+    for name in ("drafts", "draft_acceptance_<k>", "tokens_per_draft"):
+        assert whole.series(f"rollout/{name.replace('<k>', '2')}")
+        assert f"`rollout/{name}`" in documented
+
+
 def test_a_resumed_run_with_dynamic_sampling_samples_what_the_uninterrupted_run_does(config, tmp_path):
     rollout = config.rollout.model_copy(update={"dynamic_sampling_rounds": 2})
     # Only the longest responses are punished, so that many groups have equal rewards.

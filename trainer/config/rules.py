@@ -146,6 +146,11 @@ def _engine_problems(config: RunConfig) -> list[Problem]:
             for name, value in given.items()
         ]
     problems = []
+    if rollout.speculative != "off":
+        message = (
+            f"{rollout.speculative} is for the built-in sampler; with rollout.engine vllm set rollout.vllm.draft_tokens"
+        )
+        problems.append(Problem("rollout.speculative", message))
     if rollout.vllm.draft_sampling != "greedy" and not rollout.vllm.draft_tokens:
         message = f"{rollout.vllm.draft_sampling} has no effect while rollout.vllm.draft_tokens is 0; set that to 1, or leave this out"
         problems.append(Problem("rollout.vllm.draft_sampling", message))

@@ -99,6 +99,10 @@ class Rollout(Section):
     sequences_at_once: Positive | None = None
     """Responses that each process samples at once, in training and evaluation, at most; none: all of a step's. The key-value cache holds so
     many; the responses do not depend on it."""
+    speculative: Literal["off", "auto", "on"] = "off"
+    """Sampling with drafts of the MTP heads, every token distributed as without (exact rejection sampling). auto: where a fixed model of costs
+    expects it to be faster, from the rows that still run and the acceptance so far; on: always. Which tokens are drawn for a seed depends on where
+    drafts are made; with auto therefore on launch.num_processes and sequences_at_once, too."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Texts that end a response in training, as the end token does; the response keeps them. Evaluations go on to the end token."""
 

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.errors import NotFiniteError
+from trainer.errors import ModelError, NotFiniteError
+from trainer.models.joint import JointModel
 from trainer.models.log_probs import full_logits
 from trainer.rollout.attention import products_in
 from trainer.rollout.decoding import Decoder, GrowingDecoder, Padded, PreallocatedDecoder, agrees
+from trainer.rollout.drafting import Drafter
 from trainer.rollout.drawing import allowed, draw, log_probs_of, uniform
-from trainer.rollout.engine import Drafted, Response, Sampling
+from trainer.rollout.engine import Drafted, Response, Sampling, drafted_in_all
+from trainer.rollout.history import History
 from trainer.rollout.responses import Responses
 from trainer.rollout.stopping import StopStrings
 
@@ -40,6 +43,8 @@ class BuiltinEngine:
         end_token: int,
         precision: Callable[[], AbstractContextManager[None]] = nullcontext,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        drafter: JointModel | None = None,
+        drafts_always: bool = False,
     ):
         """Sample from `trunk`.
 
@@ -48,10 +53,15 @@ class BuiltinEngine:
             end_token: what ends a response.
             precision: the context of forward passes, such as `Accelerator.autocast`.
             tokenizer: what stop strings are looked for with; not needed where there are none.
+            drafter: `trunk` with the MTP heads that draft for it; None: tokens are drawn one by one.
+            drafts_always: draft for every token behind the first, and not only where `pays` expects it to be faster.
         """
         self.trunk = trunk
         self.end_token = end_token
         self._tokenizer = tokenizer
+        self._joint = drafter
+        self._always = drafts_always
+        self._drafted: list[Drafted] = []
         self._precision = precision
         self.preallocates: bool | None = None
         """Whether the cache is laid out ahead; None: not yet tried."""
@@ -70,25 +80,47 @@ class BuiltinEngine:
             with self._precision():
                 if self.preallocates is None:
                     self.preallocates = agrees(self.trunk, prompts)
-                with products_in(self.trunk) if self.preallocates else nullcontext():
+                    if self._joint and self._always and not self.preallocates:
+                        raise ModelError(
+                            f"rollout.speculative: {type(self.trunk).__name__} has special attention, for which no drafts can be verified here; "
+                            "set it to auto or off"
+                        )
+                with products_in(self._joint or self.trunk) if self.preallocates else nullcontext():
                     rows = self._sample(prompts, sampling)
         finally:
             self.trunk.train(was_training)
         return [rows[start : start + sampling.samples] for start in range(0, len(rows), sampling.samples)]
 
     def finish(self) -> Drafted:
-        """Nothing is held but the model itself, and nothing drafted."""
-        return Drafted()
+        """Nothing is held but the model itself."""
+        drafted = drafted_in_all(self._drafted)
+        self._drafted.clear()
+        return drafted
 
     def _sample(self, prompts: list[list[int]], sampling: Sampling) -> list[Response]:
         device = self.trunk.device
-        numbers = uniform(len(prompts), sampling).to(device)
-        padded = Padded(prompts, device)
-        decoder = self._decoder(padded.width + sampling.max_tokens)
-        logits = self._logits(decoder.read(padded)).repeat_interleave(sampling.samples, dim=0)
+
+        def numbers_of(stream: str) -> Tensor:
+            return uniform(len(prompts), sampling, stream=stream).to(device)
+
+        joint = self._joint if self.preallocates else None
+        padded = Padded(prompts, device, Drafter.margin(joint.depths) if joint else 0)
+        most = padded.width + sampling.max_tokens + (joint.depths if joint else 0)
+        decoder: Decoder
+        history = None
+        if self.preallocates:
+            decoder = plain = PreallocatedDecoder(self.trunk, most)
+            history = History(joint, plain, sampling, most) if joint else None
+        else:
+            decoder = GrowingDecoder(self.trunk)
+        logits = self._logits(history.read(padded) if history else decoder.read(padded))
+        logits = logits.repeat_interleave(sampling.samples, dim=0)
         if not logits.isfinite().all():  # drawing from such a distribution would end in an error of the device
             raise NotFiniteError("the sampler's logits", "NaN" if logits.isnan().any() else "infinite")
         decoder.repeat(sampling.samples)
+        if history:
+            history.repeat(sampling.samples)
+        numbers = numbers_of("prompt")
         responses = Responses(len(numbers), sampling.max_tokens, self.end_token, self._stop(sampling), device)
         while True:
             log_probs = log_probs_of(logits, sampling)
@@ -100,10 +132,15 @@ class BuiltinEngine:
                 kept = responses.drop_ended()
                 decoder.select(kept)
                 picked = picked[kept]
-            logits = self._logits(decoder.step(picked))
-
-    def _decoder(self, most: int) -> Decoder:
-        return PreallocatedDecoder(self.trunk, most) if self.preallocates else GrowingDecoder(self.trunk)
+                if history:
+                    history.select(kept)
+            if history and (self._always or history.may_pay()):
+                self._drafted.append(history.speculate(picked, responses, numbers_of, always=self._always))
+                return responses.all()
+            hidden = decoder.step(picked)
+            if history:
+                history.add(picked, hidden)
+            logits = self._logits(hidden)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return full_logits(hidden, self.trunk.get_output_embeddings().weight)

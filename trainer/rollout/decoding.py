@@ -141,6 +141,13 @@ class PreallocatedDecoder:
         mask = None if self._padding is None else self._padding[..., : columns.used]
         return self._read(tokens[:, None], mask, places)[:, -1]
 
+    def extend(self, tokens: Tensor, columns: Tensor) -> Tensor:
+        """[B, T, H] normed hidden states of further tokens [B, T], each row's at columns [B, T] of its own."""
+        used = int(columns[:, -1].max()) + 1
+        self.cache.columns.place(columns, max(used, self.cache.columns.used))
+        mask = looking_back(columns, self.starts, self.cache.columns.used)
+        return self._read(tokens, mask, columns - self.starts[:, None])
+
     def _padding_mask(self) -> Tensor | None:
         """[B, 1, 1, most] minus infinity where a row has padding; none where no row has any."""
         if not self.starts.any():
@@ -155,6 +162,13 @@ class PreallocatedDecoder:
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+
+def looking_back(columns: Tensor, starts: Tensor, used: int) -> Tensor:
+    """[B, 1, T, used] true where the token at one of the columns [B, T] may look: from its row's start [B] up to itself, and always itself."""
+    every = torch.arange(used, device=columns.device)
+    before = (every < columns[..., None]) & (every >= starts[:, None, None])
+    return (before | (every == columns[..., None]))[:, None]
 
 
 def has_plain_layers(config: PretrainedConfig) -> bool:

@@ -18,6 +18,7 @@ class Responses:
         self._tokens = torch.zeros(count, max_tokens, dtype=torch.long, device=device)
         self._log_probs = torch.zeros(count, max_tokens, device=device)
         self._lengths = torch.full((count,), max_tokens, device=device)
+        self._written = torch.zeros(count, dtype=torch.long, device=device)
         self._truncated = torch.ones(count, dtype=torch.bool, device=device)
         self._runs = torch.ones(count, dtype=torch.bool, device=device)
         self.rows = torch.arange(count, device=device)
@@ -37,6 +38,49 @@ class Responses:
         self._runs = self._runs & ~ended
         self.running = int(self._runs.sum()) if self.place < self._tokens.shape[1] else 0
 
+    @property
+    def runs(self) -> Tensor:
+        """[B] true for the rows in the batch that have not ended."""
+        return self._runs
+
+    @property
+    def places(self) -> Tensor:
+        """[B] tokens that each row in the batch has, where they were added by `add_some`."""
+        return self._written[self.rows]
+
+    def begin_apart(self) -> None:
+        """From now on rows get different numbers of tokens, by `add_some`."""
+        self._written[:] = self.place
+
+    def add_some(self, tokens: Tensor, log_probs: Tensor, counts: Tensor) -> Tensor:
+        """Further tokens [B, T] of every row in the batch, with their log-probs.
+
+        Args:
+            tokens: the first `counts` of each row are meant.
+            log_probs: [B, T].
+            counts: [B] at least 1.
+
+        Returns:
+            [B] how many of them stand in the responses: fewer behind an end or the longest length, none in a row that had ended before.
+        """
+        places = self.places
+        most = self._tokens.shape[1]
+        counts = torch.minimum(counts, most - places).masked_fill(~self._runs, 0)
+        columns = torch.arange(tokens.shape[1], device=tokens.device)
+        meant = columns < counts[:, None]
+        rows, at = meant.nonzero(as_tuple=True)
+        self._tokens[self.rows[rows], places[rows] + at] = tokens[rows, at]
+        self._log_probs[self.rows[rows], places[rows] + at] = log_probs[rows, at]
+        ends = self._ends_among(tokens, meant, places)
+        ended = ends.any(dim=1)
+        counts = torch.where(ended, ends.long().argmax(dim=1) + 1, counts)
+        self._written[self.rows] = places + counts
+        self._lengths[self.rows[ended]] = (places + counts)[ended]
+        self._truncated[self.rows[ended]] = False
+        self._runs = self._runs & ~ended & (places + counts < most)
+        self.running = int(self._runs.sum())
+        return counts
+
     def drop_ended(self) -> Tensor:
         """Take the rows that have ended out of the batch; returns the places in the batch of those that stay."""
         kept = self._runs.nonzero().squeeze(-1)
@@ -50,6 +94,14 @@ class Responses:
             Response(tokens[:length], log_probs[:length], truncated)
             for tokens, log_probs, length, truncated in zip(*(part.tolist() for part in parts), strict=True)
         ]
+
+    def _ends_among(self, tokens: Tensor, meant: Tensor, places: Tensor) -> Tensor:
+        """[B, T] true on tokens that end their response, of those that are meant."""
+        ends = (tokens == self._end_token) & meant
+        if self._stop is not None:
+            for row, at in (self._stop.candidates(tokens) & meant & ~ends).nonzero().tolist():
+                ends[row, at] = self._stop.completed(self._tokens[self.rows[row], : places[row] + at + 1].tolist())
+        return ends
 
     def _ends(self, tokens: Tensor) -> Tensor:
         ends = tokens == self._end_token
