@@ -21,6 +21,7 @@ _NAMES = {
     "mtp_depths": "MTP depths",
     "ema": "EMA",
     "top_p": "Top-p",
+    "vllm": "vLLM",
 }
 
 
