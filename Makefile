@@ -6,12 +6,17 @@ BIN := .venv/bin
 # On tensors as small as the tests' a second torch thread only waits.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test setup setup-dev up down lint format unit clean
+.PHONY: demo test test-vllm setup setup-dev up down lint format unit clean
 
 demo: setup ## set up, start everything on this machine, run the demo experiment, print its leaderboard
 	@env -u OMP_NUM_THREADS $(BIN)/mtprl demo
 
 test: setup-dev lint unit ## lint, types, layers and all tests
+
+test-vllm: ## the tests with a real vLLM, for processors, in an environment of its own: .venv-vllm
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; install one, or name it: make test-vllm PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m backend.bootstrap --vllm
+	.venv-vllm/bin/python -m pytest tests/vllm
 
 setup: ## make .venv
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; install one, or name it: make setup PYTHON=/path/to/python3"; exit 1; }

