@@ -141,6 +141,13 @@ class JointModel(nn.Module):
         log_probs, agrees = drafts(main, mtp, lm_head, targets, temperature)
         return zeros.masked_scatter(mask, log_probs), zeros.masked_scatter(mask, agrees)
 
+    def read_by_heads(self, hidden: Tensor) -> Tensor:
+        """What the first depth reads, from the trunk's states after their final norm, up to a factor that its own norm takes out again.
+
+        For drafts, which cost nothing but acceptance where a weight of the norm is close to 0.
+        """
+        return hidden / self.trunk.get_decoder().norm.weight if self.layout.reads_unnormed else hidden
+
     def _trunk_hidden(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """[B, S, H] what the lm_head reads, and what the first depth reads: most layouts the same, some the states before the final norm."""
         decoder = self.trunk.get_decoder()

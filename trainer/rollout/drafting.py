@@ -102,7 +102,7 @@ class Drafter:
     def _run(self, columns: Tensor, then: Any) -> None:
         """Read [B, T] columns with every depth; `then` is given each depth's normed states [B, T, H] and its number from 0."""
         trunk, rows = self._joint.trunk, torch.arange(len(columns), device=columns.device)[:, None]
-        hidden = self.hidden[rows, columns]
+        hidden = self._joint.read_by_heads(self.hidden[rows, columns])
         places = (columns - self._starts[:, None]).clamp(min=0)
         rotary = trunk.get_decoder().rotary_emb(hidden, places)
         for number, (depth, cache) in enumerate(zip(self._joint.mtp, self._caches, strict=True)):

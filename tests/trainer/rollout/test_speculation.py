@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from trainer.models.demo_base import character_tokenizer
-from trainer.models.joint import Sequences
+from trainer.models.joint import JointModel, Sequences
+from trainer.models.layouts import ATTACHED
+from trainer.models.layouts.mimo import MIMO
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.drawing import allowed, draw, log_probs_of
 from trainer.rollout.engine import Sampling
@@ -114,9 +116,13 @@ def test_log_probs_are_the_main_heads_of_the_whole_distribution(make_joint):
                 assert not response.truncated or len(response.tokens) == 30
 
 
-def test_acceptance_of_the_first_place_is_what_the_heads_own_forward_pass_predicts(make_joint):
+@pytest.mark.parametrize("layout", [ATTACHED, MIMO], ids=lambda layout: layout.name)
+def test_acceptance_of_the_first_place_is_what_the_heads_own_forward_pass_predicts(make_joint, layout):
     # Long enough that what depths have read behind earlier drafts matters; no end, so that all rows count alike.
-    joint = make_joint(2)
+    made = make_joint(2)
+    joint = JointModel(made.trunk, list(made.mtp), layout)
+    with torch.no_grad():
+        joint.trunk.get_decoder().norm.weight.copy_(torch.linspace(-3, 3, 16))
     engine = BuiltinEngine(joint.trunk, end_token=99, drafter=joint, drafts_always=True)
     asked = sampling(samples=400, max_tokens=24)
     [responses] = engine.generate([[3, 4, 5]], asked)
@@ -126,6 +132,8 @@ def test_acceptance_of_the_first_place_is_what_the_heads_own_forward_pass_predic
     first = joint.draft_acceptance(batch, 1.0)[0].sampled.item()
     assert drafted.accepted[0] / drafted.drafts == pytest.approx(first, abs=0.03)
     assert first > 0.1
+    others = JointModel(made.trunk, list(made.mtp), MIMO if layout is ATTACHED else ATTACHED)
+    assert abs(others.draft_acceptance(batch, 1.0)[0].sampled.item() - first) > 0.04  # or this would tell nothing
 
 
 def test_a_drafter_that_is_always_right_is_always_believed_and_a_wrong_one_never():
