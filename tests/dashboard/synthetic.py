@@ -194,6 +194,7 @@ def _step(sink: MemorySink, config: RunConfig, step: int, per_step: int, accurac
             "reward/zero_variance_fraction": abs(accuracy - 0.45),
             "rollout/length_mean": 27 + rng.gauss(0, 0.8),
             "rollout/truncated_fraction": abs(rng.gauss(0, 0.004)),
+            "rollout/log_prob_gap": 2e-4,
             "rollout/tokens_per_second": 61_000 + rng.gauss(0, 2500),
             "step/tokens_per_second": 26_000 + rng.gauss(0, 1200),
             "system/cpu": 0.85 + rng.gauss(0, 0.03),
