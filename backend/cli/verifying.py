@@ -25,11 +25,15 @@ def verify(
     from backend import registry, show, verified
     from backend.cli.registering import table
     from backend.inspection.models import local_folder
-    from trainer.errors import ModelError
+    from trainer.config import EvaluatedModel
+    from trainer.errors import ConfigError, ModelError
+    from trainer.preflight import model_problems
     from trainer.verify import PROMPTS, usual_device
     from trainer.verify import verify as measure
 
     path = registry.model_path(model, "MODEL")
+    if problems := model_problems(EvaluatedModel(path=path)):
+        raise ConfigError(problems)
     try:
         verdict = measure(path, prompt or PROMPTS, device=device or usual_device())
     except ModelError as error:
