@@ -162,6 +162,8 @@ def _fewer_at_once(config: RunConfig, limit: int, now: Memory, needs: Callable[[
 
     left = limit - sum(now.fixed.values())
     fitting = bisect_left(range(1, most + 1), True, key=lambda count: samples(count) > left)
+    if now.rollout.get("the whole model", 0) > left:
+        return "sampling puts the whole model on every device, and that alone is too much; use a smaller model, or devices with more memory"
     if not fitting:
         return "one response at a time is too much to sample; lower rollout.max_response_tokens or rollout.max_prompt_tokens"
     return f"set rollout.sequences_at_once to {fitting} or less; the responses do not depend on it"
@@ -242,13 +244,16 @@ def _update(config: RunConfig, shape: Shape) -> dict[str, int]:
 
 
 def _exact(config: RunConfig, trunk: int) -> dict[str, int]:
-    """Gradients as flat vectors, one per loss, and two of them in float64 for their product."""
+    """Gradients as flat vectors: one per loss, in an audit for each half; and one more that is being made from the parameters' own.
+
+    An audit also keeps parameters and optimiser state, to put them back.
+    """
     parts = {}
-    regime = config.regime
+    regime, depths = config.regime, config.model.mtp_depths
     if isinstance(regime, Oracle) or (isinstance(regime, Occ) and regime.exact_every is not None):
-        parts["exact gradients"] = _FLOAT * trunk * (2 + config.model.mtp_depths) + 2 * 8 * trunk
+        parts["exact gradients"] = _FLOAT * trunk * (3 + depths)
     if config.audit.every:
-        parts["audit"] = 3 * _FLOAT * trunk
+        parts["audit"] = _FLOAT * trunk * (2 * (1 + 2 * depths) + 2 + 3)
     return parts
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 _FOLDER = Path(__file__).parent
-_RECIPES = ("demo",)
+_RECIPES = ("demo", "small-gpu", "paper-mimo-7b", "paper-mimo-7b-gspo", "paper-glm-4.5-air")
 _REGIMES = (
     "off",
     "detach",

@@ -19,6 +19,9 @@ from trainer.models.joint import JointModel, Predictions
 from trainer.objectives.coefficient import Sums
 from trainer.update.minibatch import MiniBatch
 
+_AT_ONCE = 2**26
+"""Numbers that are copied into float64 at once."""
+
 Terms = Callable[[MiniBatch, Predictions], Sequence[Tensor]]
 """Scalars with gradient: a (micro-)batch's shares of several losses."""
 
@@ -44,8 +47,12 @@ def shared_gradients(
     totals: list[Tensor] = []
     for piece in pieces:
         values = terms(piece, model(piece.sequences, temperature, ("trunk",)))
-        gradients = [gradients_of(value, shared, index + 1 < len(values)) for index, value in enumerate(values)]
-        totals = [total + more for total, more in zip(totals, gradients, strict=True)] if totals else gradients
+        for index, value in enumerate(values):
+            gradient = gradients_of(value, shared, index + 1 < len(values))
+            if index < len(totals):
+                totals[index] += gradient
+            else:
+                totals.append(gradient)
     if world.is_sharded:  # summed already, in the backward pass
         return totals
     count = max(world.gather(len(totals)))
@@ -58,7 +65,8 @@ def shared_gradients(
 
 def dot(first: Tensor, second: Tensor) -> float:
     """Inner product in float64: the terms of a sum over millions of parameters nearly cancel."""
-    return float(torch.dot(first.double(), second.double()))
+    parts = zip(first.split(_AT_ONCE), second.split(_AT_ONCE), strict=True)
+    return sum(float(torch.dot(mine.double(), theirs.double())) for mine, theirs in parts)
 
 
 Dot = Callable[[Tensor, Tensor], float]
