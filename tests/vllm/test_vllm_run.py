@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +66,35 @@ def test_a_run_of_occ_launched_in_the_browser_samples_with_vllm(home):
     assert max(values["rollout/log_prob_gap"]) < 1e-4
     assert all(0 < value < 1 for value in values["rollout/draft_acceptance_1"])
     assert any(values["mtp/coefficient"])
+
+
+def test_two_processes_sample_their_shares_each_with_a_vllm_of_its_own(home, tmp_path):
+    data = home / "data" / "addition" / "train.jsonl"
+    config = {
+        "steps": 1,
+        "model": {"path": str(model_folder(home))},
+        "regime": {"kind": "occ"},
+        "data": {"kind": "jsonl", "path": str(data)},
+        "rollout": {
+            "engine": "vllm",
+            "vllm": {"draft_tokens": 1, "cache_gib": 0.25},
+            "prompts_per_step": 8,
+            "samples_per_prompt": 4,
+            "max_response_tokens": 16,
+        },
+        "update": {"mini_batches": 2},
+        "launch": {"num_processes": 2},
+    }
+    file, out = tmp_path / "run.yaml", tmp_path / "out"
+    file.write_text(json.dumps(config))
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "trainer", str(file), "--output", str(out)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    values = {name: value for event in events for name, value in event.get("values", {}).items()}
+    assert values["rollout/log_prob_gap"] < 1e-4
+    assert 0 < values["rollout/draft_acceptance_1"] < 1
