@@ -15,7 +15,7 @@ from trainer.rollout.drafting import Drafter
 from trainer.rollout.drawing import allowed, log_probs_of
 from trainer.rollout.engine import Drafted, Sampling
 from trainer.rollout.responses import Responses
-from trainer.rollout.speculation import pays, verify
+from trainer.rollout.speculation import Costs, pays, verify
 
 TRIED = 64
 """Drafts after which their acceptance is believed. Before, all of them are hoped to be accepted."""
@@ -30,6 +30,7 @@ class History:
     def __init__(self, joint: JointModel, decoder: PreallocatedDecoder, sampling: Sampling, most: int):
         """`decoder` reads with the trunk of `joint`, at most `most` columns."""
         self._joint, self._decoder, self._sampling, self._most = joint, decoder, sampling, most
+        self._costs = costs_of(joint)
         self._tokens = self._hidden = torch.empty(0)
 
     def read(self, prompts: Padded) -> Tensor:
@@ -55,7 +56,7 @@ class History:
 
     def may_pay(self) -> bool:
         """Whether drafts that are all accepted would pay with the rows that are left."""
-        return pays(len(self._tokens), [1.0] * self._joint.depths, depth_cost(self._joint), self._tokens.device.type)
+        return pays(len(self._tokens), [1.0] * self._joint.depths, self._costs)
 
     def speculate(self, last: Tensor, responses: Responses, numbers: Numbers, *, always: bool) -> Drafted:
         """Sample all that is left of the responses.
@@ -85,7 +86,7 @@ class History:
                 column = column[kept]
             if drafts >= TRIED and not always:
                 shares = [count / drafts for count in accepted]
-                drafting = drafting and pays(len(column), shares, depth_cost(joint), column.device.type)
+                drafting = drafting and pays(len(column), shares, self._costs)
             rows, at = responses.rows[:, None], responses.places[:, None] + places
             at = at.clamp(max=self._sampling.max_tokens - 1)  # what lies behind the longest length is dropped
             reach = depths if drafting else 0
@@ -116,9 +117,9 @@ class History:
         return Drafted(drafts, tuple(accepted) if drafts else ())
 
 
-def depth_cost(joint: JointModel) -> float:
-    """Parameters that one depth reads for a draft, as a share of those of the trunk; the lm_head counts for both."""
-    lm_head = joint.trunk.get_output_embeddings().weight.numel()
-    trunk = sum(parameter.numel() for parameter in joint.trunk.get_decoder().layers.parameters()) + lm_head
-    heads = sum(parameter.numel() for parameter in joint.mtp.parameters()) / joint.depths
-    return (heads + lm_head) / trunk
+def costs_of(joint: JointModel) -> Costs:
+    """What drafts of this model cost."""
+    lm_head, layers = joint.trunk.get_output_embeddings().weight, joint.trunk.get_decoder().layers
+    trunk = sum(parameter.numel() for parameter in layers.parameters()) + lm_head.numel()
+    depth = sum(parameter.numel() for parameter in joint.mtp.parameters()) / joint.depths + lm_head.numel()
+    return Costs(len(layers), depth / trunk, lm_head.device.type)

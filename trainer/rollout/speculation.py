@@ -51,18 +51,32 @@ FREE_TOKENS = {"cpu": 32, "cuda": 256}
 for each kind of device, so that what is drawn does not depend on how busy the machine is."""
 
 
-def pays(rows: int, acceptance: list[float], depth_cost: float, device: str) -> bool:
+BOOKKEEPING = 3
+"""Layers whose fixed cost a round of drawing, verifying and sorting drafts takes; measured on a processor by `python -m benchmarks.rollout`."""
+
+
+class Costs(NamedTuple):
+    """What drafts of a model cost."""
+
+    layers: int
+    """Layers of the trunk."""
+    depth: float
+    """Parameters that one depth reads, as a share of those that the trunk reads; the lm_head counts for both."""
+    device: str
+    """Kind of device."""
+
+
+def pays(rows: int, acceptance: list[float], costs: Costs) -> bool:
     """Whether a draft is expected to bring tokens faster than drawing one by one, by a fixed model of costs.
 
-    A pass over N tokens costs FREE_TOKENS + N; one depth so much of it as its share of the trunk's parameters.
+    A pass over N tokens costs FREE_TOKENS + N, one depth its share of that, and each round BOOKKEEPING.
 
     Args:
         rows: sequences in the batch.
         acceptance: shares of drafts whose first token is accepted, whose first two are, and so on.
-        depth_cost: parameters of one depth and the lm_head, as a share of those of the whole trunk.
-        device: kind of device.
+        costs: of the model.
     """
-    free, depths = FREE_TOKENS.get(device, FREE_TOKENS["cuda"]), len(acceptance)
-    one = free + rows
-    drafting = depths * depth_cost * (free + 2 * depths * rows)
-    return (1 + sum(acceptance)) * one > free + (depths + 1) * rows + drafting
+    free, depths = FREE_TOKENS.get(costs.device, FREE_TOKENS["cuda"]), len(acceptance)
+    drafting = depths * costs.depth * (free + 2 * depths * rows)
+    verifying = free + (depths + 1) * rows + free * BOOKKEEPING / (costs.layers + 1)
+    return (1 + sum(acceptance)) * (free + rows) > drafting + verifying

@@ -9,10 +9,11 @@ from trainer.models.demo_base import character_tokenizer
 from trainer.models.joint import JointModel, Sequences
 from trainer.models.layouts import ATTACHED
 from trainer.models.layouts.mimo import MIMO
+from trainer.rollout import speculation
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.drawing import allowed, draw, log_probs_of
 from trainer.rollout.engine import Sampling
-from trainer.rollout.speculation import pays, verify
+from trainer.rollout.speculation import Costs, pays, verify
 
 VOCABULARY = 5
 END = 1
@@ -160,7 +161,8 @@ def test_the_same_seed_gives_the_same_responses_and_prompts_do_not_depend_on_the
         assert [one.tokens for one in group] == [one.tokens for one in alone]
 
 
-def test_drafts_are_given_up_where_they_do_not_pay_and_rows_go_on(make_joint):
+def test_drafts_are_given_up_where_they_do_not_pay_and_rows_go_on(make_joint, monkeypatch):
+    monkeypatch.setattr(speculation, "BOOKKEEPING", 0)  # so that drafts of so small a model could pay
     joint = make_joint(2)
     engine = BuiltinEngine(joint.trunk, end_token=99, drafter=joint)
     [responses] = engine.generate([[3, 4, 5]], sampling(samples=2, max_tokens=100))
@@ -171,11 +173,13 @@ def test_drafts_are_given_up_where_they_do_not_pay_and_rows_go_on(make_joint):
 
 
 def test_drafts_pay_with_few_rows_and_good_heads_only():
+    deep = Costs(layers=24, depth=0.05, device="cpu")
     for rows, acceptance in itertools.product((1, 8), ([0.9], [0.9, 0.8])):
-        assert pays(rows, acceptance, 0.05, "cpu")
-    assert not pays(8, [0.05], 0.05, "cpu")
-    assert not pays(512, [0.9, 0.8], 0.05, "cpu")
-    assert pays(64, [0.9], 0.05, "cuda")
+        assert pays(rows, acceptance, deep)
+    assert not pays(8, [0.05], deep)
+    assert not pays(512, [0.9, 0.8], deep)
+    assert pays(64, [0.9], deep._replace(device="cuda"))
+    assert not pays(1, [1.0], Costs(layers=2, depth=0.5, device="cpu"))
 
 
 def test_stop_strings_end_responses_within_a_draft(make_joint):

@@ -1,0 +1,212 @@
+"""Tokens per second of the built-in sampler against transformers' `generate`, and of drafts against none: same model, same numerics, one process.
+
+    python -m benchmarks.rollout [--threads 1] [--rounds 9] [--write docs/results/rollout.md]
+
+Contenders take turns, in another order in every round. Each one's speed is that of its best round, because a machine that does other things
+at the same time only ever makes a round slower; beside it stands the median of the ratios within the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from benchmarks.markdown import table
+from trainer.models.demo_base import new_model
+from trainer.models.joint import JointModel
+from trainer.models.mtp import MtpDepth
+from trainer.rollout.builtin import BuiltinEngine
+from trainer.rollout.engine import Drafted, Sampling
+
+PROMPT = 8
+NEVER = 10**6
+"""An end token that no model draws: every response has the full length."""
+
+
+class Shape(NamedTuple):
+    """What is sampled."""
+
+    rows: int
+    tokens: int
+    ends: bool = False
+    """Whether responses may end before that."""
+
+    def __str__(self) -> str:
+        return f"{self.rows} x {self.tokens}{', ends drawn' if self.ends else ''}"
+
+
+SHAPES = (Shape(256, 32), Shape(64, 256), Shape(256, 256, ends=True))
+DRAFTED = (Shape(1, 32), Shape(8, 32), Shape(64, 32))
+
+Sample = Callable[[list[list[int]], Shape, int], int]
+"""(prompts, shape, round) -> sampled tokens."""
+
+
+def main() -> None:
+    """Measure, print, and keep the tables where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--write", type=Path)
+    settings = parser.parse_args()
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(0)
+    lines = [*_about(settings.threads, settings.rounds), *against_generate(settings.rounds), *drafts(settings.rounds)]
+    print("\n".join(lines))
+    if settings.write:
+        settings.write.write_text("\n".join(["# Sampling", "", *lines]) + "\n")
+
+
+def against_generate(rounds: int) -> list[str]:
+    """The built-in sampler and `generate` on the demo's model with random parameters."""
+    joint = new_model().eval()
+    contenders = {"generate": _generate(joint), "built-in": _builtin(joint)}
+    rows = []
+    for shape in SHAPES:
+        speeds = measure(contenders, shape, rounds)
+        best = {name: max(values) for name, values in speeds.items()}
+        ratios = [ours / theirs for ours, theirs in zip(speeds["built-in"], speeds["generate"], strict=True)]
+        rows.append(
+            [
+                str(shape),
+                *(f"{best[name]:,.0f}" for name in contenders),
+                f"{best['built-in'] / best['generate']:.2f}",
+                f"{median(ratios):.2f}",
+            ]
+        )
+    head = ["responses x tokens", "generate, tokens/s", "built-in, tokens/s", "ratio of the best", "median ratio"]
+    return ["## Against transformers' generate", "", *table(head, rows), ""]
+
+
+def drafts(rounds: int) -> list[str]:
+    """Drafts on and off, with a drafter that is always right and with one that knows nothing."""
+    rows = []
+    for name, joint in {"always right": perfect(deep()), "at random": scattered(deep())}.items():
+        engines = {
+            "none": BuiltinEngine(joint.trunk, NEVER),
+            "on": BuiltinEngine(joint.trunk, NEVER, drafter=joint, drafts_always=True),
+            "auto": BuiltinEngine(joint.trunk, NEVER, drafter=joint),
+        }
+        for shape in DRAFTED:
+            speeds = measure({key: _of_engine(engine) for key, engine in engines.items()}, shape, rounds)
+            best = {key: max(values) for key, values in speeds.items()}
+            told = {key: engine.finish() for key, engine in engines.items()}
+            rows.append(
+                [
+                    name,
+                    str(shape),
+                    f"{_first(told['on']):.2f}",
+                    f"{best['none']:,.0f}",
+                    f"{best['on'] / best['none']:.2f}",
+                    f"{best['auto'] / best['none']:.2f}",
+                    "yes" if told["auto"].drafts else "no",
+                ]
+            )
+    head = ["heads", "responses x tokens", "acceptance", "no drafts, tokens/s", "on", "auto", "auto drafted"]
+    return ["## Drafts of one MTP depth in 24 layers, speed relative to none", "", *table(head, rows, words=2), ""]
+
+
+def measure(contenders: dict[str, Sample], shape: Shape, rounds: int) -> dict[str, list[float]]:
+    """Tokens per second of each in every round, after one that does not count."""
+    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(rounds + 1):
+        prompts = torch.randint(2, 100, (shape.rows, PROMPT), generator=torch.Generator().manual_seed(turn)).tolist()
+        names = list(contenders)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            began = time.perf_counter()
+            tokens = contenders[name](prompts, shape, turn)
+            if turn:
+                speeds[name].append(tokens / (time.perf_counter() - began))
+    return speeds
+
+
+def deep() -> JointModel:
+    """A model of 24 layers as wide as the demo's, with one depth."""
+    trunk = Qwen3ForCausalLM(
+        Qwen3Config(**{**new_model().trunk.config.to_dict(), "num_hidden_layers": 24, "layer_types": None})
+    )
+    return JointModel(trunk, [MtpDepth(trunk.get_decoder())]).eval()
+
+
+def scattered(joint: JointModel) -> JointModel:
+    """With parameters so large that predictions are sharp and the heads' have nothing to do with the main head's."""
+    with torch.no_grad():
+        for parameter in joint.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return joint
+
+
+def perfect(joint: JointModel) -> JointModel:
+    """A model whose next token depends on the last one alone, with a head that knows it: the work is done, and adds nothing."""
+    blocks = [*joint.trunk.get_decoder().layers, *(depth.block for depth in joint.mtp)]
+    with torch.no_grad():
+        for block in blocks:
+            block.self_attn.o_proj.weight.zero_()
+            block.mlp.down_proj.weight.zero_()
+        for depth in joint.mtp:
+            width = depth.eh_proj.weight.shape[0]
+            depth.eh_proj.weight.zero_()
+            depth.eh_proj.weight[:, :width] = torch.eye(width)
+    return joint
+
+
+def _builtin(joint: JointModel) -> Sample:
+    ending, endless = (BuiltinEngine(joint.trunk, end) for end in (joint.trunk.config.eos_token_id, NEVER))
+    return lambda prompts, shape, turn: _of_engine(ending if shape.ends else endless)(prompts, shape, turn)
+
+
+def _of_engine(engine: BuiltinEngine) -> Sample:
+    def sample(prompts: list[list[int]], shape: Shape, turn: int) -> int:
+        groups = engine.generate(prompts, Sampling(1, shape.tokens, 1.0, 1.0, seed=turn))
+        return sum(len(response.tokens) for group in groups for response in group)
+
+    return sample
+
+
+def _generate(joint: JointModel) -> Sample:
+    end, padding = joint.trunk.config.eos_token_id, joint.trunk.config.pad_token_id
+
+    def sample(prompts: list[list[int]], shape: Shape, turn: int) -> int:
+        torch.manual_seed(turn)
+        given = torch.tensor(prompts)
+        with torch.inference_mode():
+            whole = joint.trunk.generate(
+                given,
+                attention_mask=torch.ones_like(given),
+                do_sample=True,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=shape.tokens,
+                eos_token_id=end if shape.ends else NEVER,
+                pad_token_id=padding,
+            )
+        drawn = whole[:, PROMPT:]
+        ended = (drawn == end).long().cumsum(dim=1) - (drawn == end).long() > 0
+        return int((~ended).sum()) if shape.ends else drawn.numel()
+
+    return sample
+
+
+def _first(drafted: Drafted) -> float:
+    return drafted.accepted[0] / drafted.drafts
+
+
+def _about(threads: int, rounds: int) -> Sequence[str]:
+    return [
+        f"`python -m benchmarks.rollout --threads {threads} --rounds {rounds}`: the demo's model (Qwen3, 0.2 M parameters, random), float32, "
+        f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} machine, torch {torch.__version__}. Temperature 1, "
+        f"prompts of {PROMPT} tokens, speed of the best of {rounds} rounds, contenders in turn.",
+        "",
+    ]
+
+
+if __name__ == "__main__":
+    main()
