@@ -46,7 +46,7 @@ def runs() -> list[RunDetail] | None:
     """The runs that the reader chose, or else those of the address, which follows the choice; None where there is no run at all."""
     asked = [
         int(part)
-        for part in st.query_params.get("runs", "").split(",")
+        for part in ",".join(st.query_params.get_all("runs")).split(",")
         if part.isascii() and part.isdigit() and len(part) < 10
     ]
     with store.reading() as connection:
@@ -156,11 +156,13 @@ def _take_from_address(asked: Sequence[int], names: dict[int, tuple[str, Status]
     st.session_state[_RUNS] = found[:MOST]
     missing = [run_id for run_id in asked if run_id not in names]
     if missing:
-        st.warning(
-            f"Left out, because there is no such training: {', '.join(map(str, missing))}.", icon=":material/warning:"
-        )
+        st.warning(f"Left out, because there is no such training: {_some(missing)}.", icon=":material/warning:")
     if len(found) > MOST:
         st.warning(
-            f"Left out, because at most {MOST} runs are compared: {', '.join(map(str, found[MOST:]))}.",
-            icon=":material/warning:",
+            f"Left out, because at most {MOST} runs are compared: {_some(found[MOST:])}.", icon=":material/warning:"
         )
+
+
+def _some(ids: Sequence[int]) -> str:
+    rest = len(ids) - MOST
+    return ", ".join(map(str, ids[:MOST])) + (f" and {rest:,} more" if rest > 0 else "")

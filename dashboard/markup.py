@@ -13,6 +13,9 @@ from html import escape
 
 from backend import palette
 
+_MOST_NAMED = 20
+"""Alarms in the title of a row."""
+
 # Streamlit fades what it is about to replace; on a page that is drawn anew every two seconds that would be a flicker.
 STYLE = """<style>
 [data-testid="stElementContainer"][data-stale="true"] { opacity: 1 !important; transition: none !important; }
@@ -216,9 +219,8 @@ def alarms(names: Sequence[str]) -> str:
         return ""
     said = names[0] if len(names) == 1 else f"{len(names)} alarms"
     dot = f'<i class="m-dot" style="--m:{palette.STATUSES["stopping"]}"></i>'
-    return (
-        f'<div class="m-alarm" title="{escape("; ".join(names))}"><span class="m-mark">{dot}{escape(said)}</span></div>'
-    )
+    title = "; ".join([*names[:_MOST_NAMED], *(["…"] if len(names) > _MOST_NAMED else [])])
+    return f'<div class="m-alarm" title="{escape(title)}"><span class="m-mark">{dot}{escape(said)}</span></div>'
 
 
 def event(name: str, severity: str) -> str:

@@ -47,7 +47,7 @@ def data() -> StreamlitPage:
 
 
 def compare() -> StreamlitPage:
-    """Several runs on one axis, at `/compare?runs=1&runs=2`."""
+    """Several runs on one axis, at `/compare?runs=1,2`."""
     return st.Page(_PAGES / "compare.py", title="Compare", icon=":material/stacked_line_chart:", url_path="compare")
 
 

@@ -188,7 +188,7 @@ def rewind(connection: Connection, run_id: int, last_step: int) -> None:
     rules = {row["id"]: _rule(row) for row in connection.execute(select(alert_rules)).mappings()}
     names = dict(connection.execute(select(metric_names.c.id, metric_names.c.name)).tuples().all())
     said = defaultdict(list)
-    for alarm in alarms_raised(connection, [run_id]).get(run_id, ()):
+    for alarm in alarms_raised(connection, [run_id], most=None).get(run_id, ()):
         if alarm.step <= last_step:
             said[alarm.name].append(alarm)
     rows = []

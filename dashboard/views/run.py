@@ -30,6 +30,7 @@ from dashboard import (
 )
 from db import reads
 from db.reads import AlarmRow, RunDetail
+from db.reads.alarms import RULE
 from db.statuses import ENDED, Kind, Status
 from trainer.config.continuing import shown as setting
 from trainer.errors import StoreError
@@ -66,6 +67,8 @@ _BY_THEMSELVES = {"Completions", "Log"}
 _COEFFICIENT = "mtp/coefficient"
 _LIKE_RUN = ("id", "run_id", "name")
 """What somebody who writes an address by hand takes for `run`."""
+_MOST_ALARMS = 8
+"""That stand above the tabs."""
 _TOO_LONG = 10
 """Digits that no run's number has."""
 
@@ -195,8 +198,12 @@ def _header(run_id: int, drawn_for: str) -> None:
             words.literal(reason) + (f"\n\n**Next:** {advice}" if advice else ""),
             icon=":material/error:",
         )
-    for alarm in alarms:
+    # What the trainer says comes first: of alerts there may be hundreds.
+    alarms.sort(key=lambda alarm: (alarm.severity != "error", alarm.name.startswith(f"{RULE}/")))
+    for alarm in alarms[:_MOST_ALARMS]:
         _alarm(alarm, run.status)
+    if (more := len(alarms) - _MOST_ALARMS) > 0:
+        st.warning(f"{words.plural(more, 'more alarm')} on: Events has all of them.", icon=":material/warning:")
     st.html(markup.tiles(_tiles(run.kind, latest, run.coefficient)))
 
 

@@ -78,3 +78,15 @@ def test_an_alert_is_switched_off_on_and_removed(full_store, open_page):
     press(app, "Remove")
     assert in_store(alerts.listed) == []
     assert "No alert yet" in texts(app)
+
+
+def test_a_rule_that_is_on_in_very_many_metrics_fills_neither_the_run_nor_the_list(full_store, open_page):
+    run = full_store.runs["running"]
+    service.add(Rule("anything", "many/*", "above", 0.0))
+    feed(run, 7, **{f"many__{number}": 1.0 for number in range(300)})
+    boxes = [str(box.value).replace("\\", "") for box in open_page("run", run=str(run)).warning]
+    assert boxes[0].startswith("**Zero variance.**")  # the trainer's own
+    assert (len(boxes), boxes[-1]) == (9, "293 more alarms on: Events has all of them.")
+    row = next(row for row in html(open_page("runs")).split("<tr>") if f'href="run?run={run}"' in row)
+    assert "301 alarms" in row
+    assert row.count("many/") < 25

@@ -91,6 +91,14 @@ def test_choosing_an_experiment_offers_its_runs_and_takes_all_of_them(full_store
     assert app.query_params["runs"] in (str(full_store.runs["off"]), [str(full_store.runs["off"])])
 
 
+def test_an_address_may_name_runs_one_by_one_and_says_how_many_of_very_many_are_missing(full_store, open_page):
+    ids = _ids(full_store, "occ", "detach")
+    app = open_page("compare", runs=[str(ids[0]), str(ids[1]), ",".join(map(str, range(10_000, 20_000)))])
+    assert app.multiselect(key="compared").value == ids
+    [warning] = app.warning
+    assert warning.value.endswith("10049 and 9,950 more.")
+
+
 def test_archived_runs_are_offered_only_when_asked_for_and_the_page_says_so(full_store, open_page):
     labels.archive([full_store.runs["off"]])
     app = open_page("compare", of_experiment="controls")

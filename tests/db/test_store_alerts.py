@@ -261,3 +261,26 @@ def test_where_rules_are_on_is_counted_and_named(store, run, reader, add):
         assert counts == {rule.id: 1}
         assert [(one.run_id, one.run, one.said_at) for one in found[rule.id]] == [(run, "occ-seed0", 1)]
         assert alerts.known_metrics(connection) == ["other/kl", "policy/kl"]
+
+
+def test_what_is_on_is_known_however_much_other_rules_say(store, run, reader, add):
+    """More lines than a page reads of a history: neither the trainer's alarm nor the first rule's is pushed out, and a resume knows both."""
+    add()
+    add(name="noisy", metric="noise/*", steps=1)
+    trainers = {**metrics(2), "type": "alarm", "severity": "warning", "name": "entropy_collapse", "message": "low"}
+    many = [
+        metrics(
+            step,
+            policy__kl=0.0 if step in (40, 41) else 0.5,
+            **{f"noise__{place}": 1.0 - step % 2 for place in range(9)},
+        )
+        for step in range(1, 61)
+    ]
+
+    def expected(first: int, last: int) -> list[tuple[str, int]]:
+        return sorted([("entropy_collapse", 2), (NAME, first), *((f"rule/noisy/noise/{n}", last) for n in range(9))])
+
+    reader.feed(started(), *many[:2], trainers, *many[2:])
+    assert sorted(on(store, run)) == expected(first=43, last=60)
+    reader.feed(resumed(20))
+    assert sorted(on(store, run)) == expected(first=2, last=20)
