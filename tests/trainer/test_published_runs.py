@@ -1,7 +1,11 @@
 """Whole runs on checkpoints of every published layout: what they sample, train, save, resume and write back."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from tiny_checkpoints import LAYOUTS, write_tiny
 
@@ -13,15 +17,15 @@ from trainer.tasks.addition import draw_pairs, write_problems
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Train steps on a layout, stored in bfloat16, in a folder; its events."""
+def settings(tmp_path):
+    """Of a run of some steps on a layout, stored in bfloat16."""
     write_problems(tmp_path / "train.jsonl", [*draw_pairs(6, 0), (1, 1), (2, 30)])
 
-    def go(layout, folder, steps, **sections):
+    def settings(layout, steps):
         base = tmp_path / "base"
         if not base.exists():
             write_tiny(layout, base, dtype=torch.bfloat16, shards=2)
-        config = {
+        return {
             "steps": steps,
             "model": {"path": str(base)},
             "regime": {"kind": "occ"},
@@ -33,12 +37,16 @@ def run(tmp_path):
             "optimizer": {"lr": 1e-2, "warmup_steps": 0},
             "checkpoint": {"every": 1, "keep": 1},
         }
-        folder.mkdir(exist_ok=True)
-        sink = MemorySink()
-        train(parse({**config, **sections}), folder, sink)
-        return sink.events
 
-    return go
+    return settings
+
+
+def run(settings, folder):
+    """Train in a folder; the events."""
+    folder.mkdir(exist_ok=True)
+    sink = MemorySink()
+    train(parse(settings), folder, sink)
+    return sink.events
 
 
 def tensors(folder):
@@ -46,8 +54,8 @@ def tensors(folder):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_run_samples_what_it_trains_and_saves_all_it_loaded(layout, run, tmp_path):
-    events = run(layout, tmp_path / "run", 2)
+def test_a_run_samples_what_it_trains_and_saves_all_it_loaded(layout, settings, tmp_path):
+    events = run(settings(layout, 2), tmp_path / "run")
     metrics = [
         event["values"] for event in events if event["type"] == "metrics" and "rollout/log_prob_gap" in event["values"]
     ]
@@ -69,10 +77,27 @@ def test_a_run_samples_what_it_trains_and_saves_all_it_loaded(layout, run, tmp_p
     assert len(moved) > len(heads) + 15
 
 
-def test_a_resumed_run_on_weights_in_bfloat16_is_the_uninterrupted_one(run, tmp_path):
-    run("mimo", tmp_path / "whole", 2)
-    run("mimo", tmp_path / "parts", 1)
-    run("mimo", tmp_path / "parts", 2)
+def test_a_resumed_run_on_weights_in_bfloat16_is_the_uninterrupted_one(settings, tmp_path):
+    run(settings("mimo", 2), tmp_path / "whole")
+    run(settings("mimo", 1), tmp_path / "parts")
+    run(settings("mimo", 2), tmp_path / "parts")
     whole, parts = (tensors(tmp_path / name / "checkpoints" / "step-000002" / "model") for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["mimo", "deepseek_v3"])
+def test_divided_among_two_processes_a_run_is_that_of_one(layout, settings, tmp_path):
+    alone = settings(layout, 2)
+    alone["optimizer"]["lr"] = 1e-3
+    divided = {**alone, "launch": {"num_processes": 2, "sharding": "full"}}
+    divided["model"] = {**alone["model"], "gradient_checkpointing": True}
+    saved = []
+    for name, values in {"alone": alone, "divided": divided}.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
+        command = [sys.executable, "-m", "trainer", str(tmp_path / f"{name}.yaml"), "--output", str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        saved.append(tensors(tmp_path / name / "checkpoints" / "step-000002" / "model"))
+    torch.testing.assert_close(*saved, rtol=1e-5, atol=1e-6)
