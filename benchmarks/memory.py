@@ -1,6 +1,6 @@
 """Estimated against measured memory: the peak resident set of a real run on a processor beside what `backend.planning.memory` says.
 
-    python -m benchmarks.memory [--steps 3]
+    python -m benchmarks.memory [--steps 1] [--only demo,larger]
 
 Trains the demo's base model with the demo's batches, and a larger tiny model with a vocabulary of 32,000 in several ways (micro-batches, a token
 budget, blocks that run again, two processes with all parameters and with half of them each), each for a few steps in processes of their own,
@@ -43,18 +43,22 @@ class Measured(NamedTuple):
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=3)
-    steps = parser.parse_args().steps
+    parser.add_argument("--steps", type=int, default=1, help="the second mini-batch has everything that a step needs")
+    parser.add_argument("--only", default="", help="cases, with commas; empty: all")
+    given = parser.parse_args()
+    steps, only = given.steps, set(filter(None, given.only.split(",")))
     with tempfile.TemporaryDirectory() as folder:
         make_demo(Path(folder))
         program = program_bytes(Path(folder))
         print(f"the program itself, a run of next to nothing: {_mib(program)} MiB")
+        asked = (case for case in cases(Path(folder), steps) if not only or case.name in only)
         print("case                      estimated    measured   estimated/measured   without the program")
-        for measured in measure(cases(Path(folder), steps), Path(folder), program):
+        for measured in measure(asked, Path(folder), program):
             estimated, peak = measured.estimated.peak, measured.peak
             own = f"{(estimated - program) / (peak - program):.2f}"
             print(
-                f"{measured.case.name:24} {_mib(estimated):7} MiB {_mib(peak):7} MiB {estimated / peak:20.2f} {own:>21}"
+                f"{measured.case.name:24} {_mib(estimated):7} MiB {_mib(peak):7} MiB {estimated / peak:20.2f} {own:>21}",
+                flush=True,
             )
             print(f"    {', '.join(f'{name} {_mib(size)}' for name, size in measured.estimated.at_peak.items())}")
 
@@ -73,7 +77,7 @@ def cases(folder: Path, steps: int) -> Iterator[Case]:
     yield Case("demo", parse(demo))
     _save(_larger(), folder / "larger")
     larger = {**demo, **_shared(folder, "larger", steps)}
-    larger["rollout"] = {**demo["rollout"], "prompts_per_step": 16, "samples_per_prompt": 4, "max_response_tokens": 64}
+    larger["rollout"] = {**demo["rollout"], "prompts_per_step": 8, "samples_per_prompt": 4, "max_response_tokens": 64}
     yield Case("larger", parse(larger))
     ways: dict[str, dict[str, Any]] = {
         "micro-batches": {"update": {"mini_batches": 2, "micro_batch_sequences": 4}},
@@ -84,7 +88,7 @@ def cases(folder: Path, steps: int) -> Iterator[Case]:
         "divided in two": {"launch": {"num_processes": 2, "sharding": "full"}},
     }
     for name, changes in ways.items():
-        yield Case(f"larger, {name}", parse({**larger, **changes}))
+        yield Case(f"larger {name}", parse({**larger, **changes}))
 
 
 def make_demo(folder: Path) -> None:
