@@ -98,7 +98,10 @@ def estimate(config: RunConfig, model: ModelFacts, *, on_gpu: bool, program: int
         "the program itself": own,
     }
     update = {"gradients": _FLOAT * learning // parts, **_update(config, shape), **_exact(config, trunk // parts)}
-    rollout = _rollout(config, shape)
+    sampler = config.rollout.engine
+    rollout = _vllm(config, trunk + heads, on_gpu=on_gpu) if sampler == "vllm" else _rollout(config, shape)
+    if sampler == "vllm" and not on_gpu:  # where it cannot sleep
+        fixed, rollout = {**fixed, **rollout}, {}
     if parts > 1:
         update["parameters put together"] = _FLOAT * (3 * shape.around + 4 * max(shape.block, shape.depth))
         rollout["the whole model"] = _FLOAT * (trunk + heads)
@@ -154,6 +157,11 @@ def what_to_lower(config: RunConfig, model: ModelFacts, limit: int, *, on_gpu: b
 
 
 def _fewer_at_once(config: RunConfig, limit: int, now: Memory, needs: Callable[[RunConfig], Memory]) -> str:
+    if _CACHE in now.rollout:
+        room = limit - now.peak + now.rollout[_CACHE]
+        if room < 2**30:
+            return "vLLM's copy of the parameters is too much beside those that train; set rollout.engine to builtin"
+        return f"set rollout.vllm.cache_gib to {room // 2**30} or less"
     whole = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
     most = config.rollout.sequences_at_once or -(-whole // config.launch.num_processes)
 
@@ -255,6 +263,15 @@ def _exact(config: RunConfig, trunk: int) -> dict[str, int]:
     if config.audit.every:
         parts["audit"] = _FLOAT * trunk * (2 * (1 + 2 * depths) + 2 + 3)
     return parts
+
+
+_CACHE = "vLLM's key-value cache"
+
+
+def _vllm(config: RunConfig, parameters: int, *, on_gpu: bool) -> dict[str, int]:
+    """vLLM has all parameters once more, those of the heads where it drafts; that it has them always is near enough."""
+    size = 2 if on_gpu and config.model.mixed_precision == "bf16" else _FLOAT
+    return {"vLLM's parameters": size * parameters, _CACHE: int(config.rollout.vllm.cache_gib * 2**30)}
 
 
 def _rollout(config: RunConfig, shape: Shape) -> dict[str, int]:

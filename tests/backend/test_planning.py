@@ -404,6 +404,24 @@ def test_large_training_data_is_not_compared_unasked(home: Path, config: Config,
     assert lines(absent)["Contamination"].words.startswith("not checked yet: no benchmark of the run can be read")
 
 
+def test_vllm_has_the_parameters_once_more_and_a_cache_that_can_be_lowered(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    rollout = {"engine": "vllm", "vllm": {"cache_gib": 60}, "max_response_tokens": 512}
+    config = sized(tmp_path, values, rollout={**values["rollout"], **rollout})
+    facts = inspect_model(config.model.path)
+    on_gpu, beside = (memory.estimate(config, facts, on_gpu=gpu) for gpu in (True, False))
+    assert on_gpu is not None
+    assert beside is not None
+    assert on_gpu.rollout == {"vLLM's parameters": on_gpu.fixed["parameters"], "vLLM's key-value cache": 60 * 2**30}
+    assert not on_gpu.in_update
+    assert memory.what_to_lower(config, facts, on_gpu.peak - 10 * 2**30, on_gpu=True) == (
+        "set rollout.vllm.cache_gib to 50 or less"
+    )
+    assert on_gpu.rollout.items() <= beside.fixed.items()  # on a processor it does not sleep
+    assert beside.rollout == {}
+
+
 def test_what_samples_too_much_is_told_how_many_responses_fit_at_once(tmp_path: Path, values: dict[str, Any]) -> None:
     rollout = {"prompts_per_step": 4, "samples_per_prompt": 64, "max_prompt_tokens": 100, "max_response_tokens": 900}
     update = {"mini_batches": 4, "micro_batch_sequences": 1}
