@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -59,10 +60,13 @@ def main() -> None:
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
-    lines = [*_about(settings.threads, settings.rounds), *against_generate(settings.rounds), *drafts(settings.rounds)]
-    print("\n".join(lines))
+    lines: list[str] = []
+    for section in (partial(_about, settings.threads), against_generate, drafts):
+        found = section(settings.rounds)
+        print("\n".join(found), flush=True)
+        lines += found
     if settings.write:
-        settings.write.write_text("\n".join(["# Sampling", "", *lines]) + "\n")
+        settings.write.write_text("\n".join(["# Sampling", "", *lines]))
 
 
 def against_generate(rounds: int) -> list[str]:
@@ -199,7 +203,7 @@ def _first(drafted: Drafted) -> float:
     return drafted.accepted[0] / drafted.drafts
 
 
-def _about(threads: int, rounds: int) -> Sequence[str]:
+def _about(threads: int, rounds: int) -> list[str]:
     return [
         f"`python -m benchmarks.rollout --threads {threads} --rounds {rounds}`: the demo's model (Qwen3, 0.2 M parameters, random), float32, "
         f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} machine, torch {torch.__version__}. Temperature 1, "

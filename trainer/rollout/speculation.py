@@ -52,7 +52,7 @@ for each kind of device, so that what is drawn does not depend on how busy the m
 
 
 BOOKKEEPING = 3
-"""Layers whose fixed cost a round of drawing, verifying and sorting drafts takes; measured on a processor by `python -m benchmarks.rollout`."""
+"""Layers whose fixed cost a round of drawing, verifying and sorting drafts takes: about what it was for 3 layers on a processor."""
 
 
 class Costs(NamedTuple):
