@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory [--steps 1] [--only demo,larger]
 
-Trains the demo's base model with the demo's batches, and a larger tiny model with a vocabulary of 32,000 in several ways (micro-batches, a token
+Trains the demo's base model with the demo's batches, and a larger tiny model with a vocabulary of 8,000 in several ways (micro-batches, a token
 budget, blocks that run again, two processes with all parameters and with half of them each), each for a few steps in processes of their own,
 and prints the estimate for a process, its peak and their ratio. Models are made with random parameters.
 """
@@ -82,8 +82,8 @@ def cases(folder: Path, steps: int) -> Iterator[Case]:
     ways: dict[str, dict[str, Any]] = {
         "micro-batches": {"update": {"mini_batches": 2, "micro_batch_sequences": 4}},
         "token budget": {"update": {"mini_batches": 2, "micro_batch_tokens": 400}},
-        "run again": {"update": {"mini_batches": 1}, "model": {**larger["model"], "gradient_checkpointing": True}},
-        "not again": {"update": {"mini_batches": 1}},
+        "run again": {"update": {"mini_batches": 2}, "model": {**larger["model"], "gradient_checkpointing": True}},
+        "not again": {"update": {"mini_batches": 2}},
         "two processes": {"launch": {"num_processes": 2}},
         "divided in two": {"launch": {"num_processes": 2, "sharding": "full"}},
     }
@@ -140,7 +140,7 @@ def _larger() -> Any:
 
     trunk = Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=32_000,
+            vocab_size=8_000,
             hidden_size=384,
             intermediate_size=1_024,
             num_hidden_layers=6,

@@ -44,6 +44,8 @@ def start(make_joint):
     def make(config, depths=2):
         joint = make_joint(depths)
         joint.mtp.requires_grad_(trains_heads(config))
+        if config.model.gradient_checkpointing:
+            joint.recompute_blocks()
         trained = [parameter for parameter in joint.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-3)
         return Updater(config, joint, optimizer, CoefficientTracker(config.regime, depths), Accelerator(cpu=True))
@@ -306,3 +308,17 @@ def test_measuring_without_the_mtp_part_leaves_model_and_optimiser_alone(start, 
     assert not all(torch.equal(before[0][name], tensor) for name, tensor in without.items())
     assert all(parameter.grad is None for parameter in updater.joint.parameters())
     assert updater.updates == 1
+
+
+@pytest.mark.parametrize("regime", ["detach", "occ", "oracle"])
+def test_an_audit_of_blocks_that_run_again_measures_the_same_bit_for_bit(start, make_config, experience, regime):
+    found = [
+        audited(
+            start(make_config({"kind": regime}, model={"path": "-", "gradient_checkpointing": again})),
+            experience,
+            experience,
+        )
+        for again in (False, True)
+    ]
+    assert found[0] == found[1]
+    assert any(name.startswith("audit/") for name in found[0][0])
