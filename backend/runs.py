@@ -107,7 +107,7 @@ def submit_all(planned: Sequence[Planned], *, experiment: str, cloned_from: int 
 
 def _looked_at(config: RunConfig) -> str:
     """All that preflight looks at, and it reads every line of the data: of runs that are alike in this, one is checked."""
-    prompts = config.rollout.prompts_per_step
+    prompts = config.rollout.prompts_per_step, getattr(config.regime, "held_out", 0)
     return repr((config.model, config.data, config.evaluation, prompts))
 
 

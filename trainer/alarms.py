@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trainer.config import CrossEntropy, Occ, Oracle, Policy, RunConfig
+from trainer.config import CrossEntropy, Occ, Oracle, Policy, RunConfig, Warm
 from trainer.errors import NotFiniteError
 
 FIRST_STEPS = 5
@@ -165,6 +165,8 @@ def _acceptance_advice(config: RunConfig) -> str:
     trouble = "The heads do not follow the policy any more; drafts are of less and less use."
     if kind == "off":
         return f"{trouble} Regime off leaves the heads as loaded: use detach, which changes nothing for the policy."
+    if kind == "warm":
+        return f"{trouble} Lower optimizer.lr."
     if kind == "detach" or head_loss == "ce":
         return f"{trouble} Raise mtp.head_loss_scale, or lower optimizer.lr."
     return f"{trouble} Set mtp.head_loss to ce: the heads then learn by themselves, whatever the coefficient is."
@@ -199,6 +201,8 @@ def _may_average(regime: Occ | Oracle) -> bool:
 
 def _zero_variance(metrics: Metrics, config: RunConfig) -> Iterator[_Check]:
     """Hardly any prompt that something can be learned from."""
+    if isinstance(config.regime, Warm):  # rewards teach nothing
+        return
     share, accuracy = metrics["reward/zero_variance_fraction"], metrics["reward/accuracy"]
     limit = config.alarms.zero_variance_share
     other = "harder" if accuracy > 0.5 else "easier"

@@ -21,7 +21,7 @@ from trainer.errors import NotFiniteError, TrainingError
 from trainer.evaluation.evaluate import answer, average, metric, terms
 from trainer.events import Sink
 from trainer.launch.world import check_same_parameters
-from trainer.models.joint import JointModel
+from trainer.models.joint import JointModel, Sequences
 from trainer.models.log_probs import Acceptance, acceptance_of_all
 from trainer.rollout import dynamic
 from trainer.rollout.collect import Experience, Group, experience_of, sample_responses, verify
@@ -34,6 +34,7 @@ from trainer.update.finite import check_parameters
 from trainer.update.measure import Metrics
 from trainer.update.minibatch import OldLogProbs
 from trainer.update.tokens import by_token
+from trainer.warming import respond
 
 EVALUATED_AT_ONCE = 1024
 """Responses that are sampled at once in an evaluation."""
@@ -134,7 +135,9 @@ def sample_groups(run: Training, prompts: list[Prompt], sampling_round: int) -> 
 def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
     """Make the optimiser steps and log the step."""
     updates: list[Metrics] = []
-    acceptance = draft_metrics(run, experience)
+    # A sample is enough: the responses of the step's first mini-batch.
+    first = slice(len(experience.responses) // run.config.update.mini_batches)
+    acceptance = draft_metrics(run, experience.sequences.rows(first))
     audit = begin_audit(run, experience)
     phase = run.updater.run(experience, old)
     for index in range(run.config.updates_per_step):
@@ -191,20 +194,19 @@ def _means(updates: list[Metrics]) -> Metrics:
     return {name: sum(values) / len(values) for name, values in having.items()}
 
 
-def draft_metrics(run: Training, experience: Experience) -> Metrics:
-    """Draft acceptance of every depth before the update, on the responses of the step's first mini-batch (a sample is enough)."""
+def draft_metrics(run: Training, sequences: Sequences, name: str = "") -> Metrics:
+    """Draft acceptance of every depth under the present parameters, over the response tokens; `name` stands before "acceptance"."""
     metrics: Metrics = {}
-    first = experience.sequences.rows(slice(len(experience.responses) // run.config.update.mini_batches))
     temperature = run.config.rollout.temperature
     with run.stage("acceptance"), run.world.accelerator.autocast():
-        pieces = [run.joint.draft_acceptance(piece, temperature) for piece in run.updater.sequences_of(first)]
+        pieces = [run.joint.draft_acceptance(piece, temperature) for piece in run.updater.sequences_of(sequences)]
         mine = [[Acceptance(*(value.cpu() for value in head)) for head in heads] for heads in pieces]
         of_all = [heads for part in run.world.gather(mine) for heads in part]
     for k, parts in enumerate(zip(*of_all, strict=True), start=1):
         prefix = "mtp/" if k == 1 else f"mtp/depth_{k}/"
         whole = acceptance_of_all(parts)
-        metrics[f"{prefix}acceptance_greedy"] = whole.greedy.item()
-        metrics[f"{prefix}acceptance_sampled"] = whole.sampled.item()
+        metrics[f"{prefix}{name}acceptance_greedy"] = whole.greedy.item()
+        metrics[f"{prefix}{name}acceptance_sampled"] = whole.sampled.item()
     return metrics
 
 
@@ -213,8 +215,19 @@ def evaluation_is_due(run: Training) -> bool:
     return run.step % run.config.evaluation.every == 0 or run.step == run.config.steps
 
 
+def measure_held_out(run: Training) -> None:
+    """Log draft acceptance on the responses to the held-out prompts."""
+    if run.responses is None:
+        with run.stage("rollout"):
+            device = run.updater.accelerator.device
+            run.responses = respond(run.held_out, run.config, run.engine, device)
+    run.sink.emit("metrics", step=run.step, values=draft_metrics(run, run.responses, "held_out_"))
+
+
 def evaluate_now(run: Training) -> None:
-    """Evaluate on every benchmark and log the outcomes."""
+    """Evaluate on every benchmark and log the outcomes; in regime warm, measure how the heads do."""
+    if run.held_out:
+        measure_held_out(run)
     if not run.benchmarks:
         return
     settings = run.config.evaluation

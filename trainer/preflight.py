@@ -22,6 +22,7 @@ from trainer.config import (
     NamedData,
     ReasoningGymData,
     RunConfig,
+    Warm,
 )
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.models.headers import HEADS_CONFIG, HEADS_FILE, LONGEST_HEADER
@@ -46,7 +47,14 @@ def check(config: RunConfig) -> None:
     problem_count, data_problems = count("data", config.data)
     problems += data_problems
     needed = config.rollout.prompts_per_step
-    if not data_problems and problem_count < needed:
+    held_out = config.regime.held_out if isinstance(config.regime, Warm) else 0
+    if not data_problems and held_out and problem_count < needed + held_out:
+        message = (
+            f"{held_out} held out and {needed} in a step (rollout.prompts_per_step) are more than the {problem_count} problems of the "
+            "training data; lower one of the two, or give more data"
+        )
+        problems.append(Problem("regime.held_out", message))
+    elif not data_problems and problem_count < needed:
         message = f"{needed} is more than the {problem_count} problems of the training data; use at most {problem_count}, or more data"
         problems.append(Problem("rollout.prompts_per_step", message))
     for index, benchmark in enumerate(config.evaluation.benchmarks):

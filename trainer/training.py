@@ -26,7 +26,7 @@ from trainer.launch.attempt import attempt_fields
 from trainer.launch.device import accelerator_for
 from trainer.launch.sharding import WholeModel, WholeModelEngine, shard
 from trainer.launch.world import World
-from trainer.models.joint import JointModel
+from trainer.models.joint import JointModel, Sequences
 from trainer.models.storage import load_joint, load_tokenizer, stored_depths
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.builtin import BuiltinEngine
@@ -35,8 +35,9 @@ from trainer.rollout.engine import Drafted, Engine
 from trainer.rollout.prompts import Prompt, Prompts, tokenize
 from trainer.seeds import derive
 from trainer.tasks import Grading, load
-from trainer.update.losses import trains_heads
+from trainer.update.losses import trains_heads, trains_trunk
 from trainer.update.phase import Updater
+from trainer.warming import set_apart
 
 
 @dataclass
@@ -57,6 +58,8 @@ class Training:
     updater: Updater
     prompts: list[Prompt]
     benchmarks: dict[str, list[Prompt]]
+    held_out: list[Prompt]
+    """Prompts of the data that train nothing, in regime warm."""
     watch: Watch
     """Which alarms are on."""
     checkpoints: Checkpoints
@@ -68,6 +71,8 @@ class Training:
     """Steps done."""
     accuracy: float | None
     """Held-out accuracy at this step, 0 to 1, mean over the benchmarks; None: not evaluated at it."""
+    responses: Sequences | None = None
+    """What the model says to the held-out prompts, once it was asked."""
     drafted: Drafted = field(default_factory=Drafted)
     """What was drafted in the present step's rollout."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -108,6 +113,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     limit = config.rollout.max_prompt_tokens
     training = tokenize(load(config.data), tokenizer, limit, "data")
     check_enough(training.kept, config)
+    apart = set_apart(training.kept, config)
     benchmarks = {}
     for index, benchmark in enumerate(config.evaluation.benchmarks):
         items = load(benchmark.data)[: benchmark.limit]
@@ -117,7 +123,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
             message = f"{prompts.too_long} prompts of {name} have more than {limit} tokens and are left out"
             sink.emit("alarm", step=0, severity="warning", name="prompts_too_long", message=message)
     if not resumed:
-        values = {"data/prompts": len(training.kept), "data/prompts_too_long": training.too_long}
+        values = {"data/prompts": len(apart.training), "data/prompts_too_long": training.too_long}
         sink.emit("metrics", step=0, values=values)
         if not stored_depths(config.model.path):
             message = _new_heads(config)
@@ -152,8 +158,9 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
         whole=whole,
         world=world,
         updater=updater,
-        prompts=training.kept,
+        prompts=apart.training,
         benchmarks={name: prompts.kept for name, prompts in benchmarks.items()},
+        held_out=apart.held_out,
         watch=watch,
         checkpoints=checkpoints,
         host=HostUse(look_at(folder, world.size if accelerator.device.type == "cuda" else 0)),
@@ -169,6 +176,7 @@ def load_model(config: RunConfig, source: str, world: World) -> tuple[JointModel
     def load() -> JointModel:
         joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
         joint.mtp.requires_grad_(trains_heads(config))
+        joint.trunk.requires_grad_(trains_trunk(config))
         if config.model.gradient_checkpointing:
             joint.recompute_blocks()
         return joint

@@ -24,6 +24,7 @@ from backend.cli import (
     stack,
     tools,
     verifying,
+    warming,
     workers,
 )
 
@@ -55,6 +56,7 @@ for _panel, _commands in _PANELS.items():
         app.command(rich_help_panel=_panel, context_settings=taken)(_command)
 app.command("inspect", rich_help_panel="Models and data")(registering.show_model)
 app.command(rich_help_panel="Models and data")(verifying.verify)
+app.command(rich_help_panel="Models and data")(warming.warm_heads)
 for _group in (registering.models, registering.data):
     app.add_typer(_group, rich_help_panel="Models and data")
 app.add_typer(alerting.alerts, rich_help_panel="What is said about runs")

@@ -1,6 +1,7 @@
 """How much memory a run needs on each of its devices, from the sizes of its model and its batches.
 
-With P trunk and D head parameters, of which the heads learn unless they are left as loaded, everything lies in float32:
+With P trunk and D head parameters, of which the heads learn unless they are left as loaded (and in regime warm they alone), everything
+lies in float32:
 
     parameters 4 (P + D)    optimiser 8 per learning parameter    gradients 4 per learning parameter
 
@@ -9,6 +10,8 @@ Update of a micro-batch of n sequences of S = prompt + response tokens, R of the
     activations   n S (L a + 3 H)   a = 6 H + 4 I + 4 Q + 4 W per layer: what backward needs of one layer with norms of queries and keys
     MTP heads     n S K f (a + 9 H)   f forward passes of the heads: none (off), 1, or 2 (mtp.head_loss ce)
     log-probs     n R V (1 + K f), where that fits a chunk of 2^26; else none is kept. And 4 chunks while one is worked on
+
+In regime warm nothing is kept of the trunk's layers, nor of the main head's log-probs.
 
 L layers, H hidden, I inner width (of the experts that a token meets), Q = query heads x head size, W = key-value heads x head size, V
 vocabulary, K depths. Under bf16 a = 8 H + 2.4 I + 3 Q + 3 W, and copies of the matrices lie beside them.
@@ -89,7 +92,7 @@ def estimate(config: RunConfig, model: ModelFacts, *, on_gpu: bool, program: int
     if shape is None or trunk is None:
         return None
     heads = config.model.mtp_depths * shape.depth
-    learning = trunk + (heads if _trains_heads(config) else 0)
+    learning = _learning(config, trunk, heads)
     own = (PROGRAM_ON_GPU if on_gpu else PROGRAM) if program is None else program
     parts = _parts(config)
     fixed = {
@@ -113,7 +116,7 @@ def checkpoint_bytes(config: RunConfig, model: ModelFacts) -> int | None:
     if model.shape is None or model.trunk_parameters is None:
         return None
     heads = config.model.mtp_depths * model.shape.depth
-    learning = model.trunk_parameters + (heads if _trains_heads(config) else 0)
+    learning = _learning(config, model.trunk_parameters, heads)
     return _FLOAT * (model.trunk_parameters + heads) + 2 * _FLOAT * learning
 
 
@@ -209,8 +212,10 @@ def _parts(config: RunConfig) -> int:
     return config.launch.num_processes if config.launch.sharding == "full" else 1
 
 
-def _trains_heads(config: RunConfig) -> bool:
-    return config.regime.kind != "off" and config.mtp.head_loss != "none"
+def _learning(config: RunConfig, trunk: int, heads: int) -> int:
+    """Parameters that learn, as trainer.update.losses.trains_trunk and trains_heads."""
+    trains_heads = config.regime.kind != "off" and config.mtp.head_loss != "none"
+    return (trunk if config.regime.kind != "warm" else 0) + (heads if trains_heads else 0)
 
 
 def _passes(config: RunConfig) -> int:
@@ -234,11 +239,12 @@ def _update(config: RunConfig, shape: Shape) -> dict[str, int]:
     tokens, responses = tokens_per_pass(config), responses_per_pass(config)
     layer, depths = _layer(shape, bf16=bf16), config.model.mtp_depths * _passes(config)
     logits = responses * shape.vocabulary
-    kept = logits * (1 + depths) if logits <= _CHUNK else 0
+    is_frozen = config.regime.kind == "warm"
+    kept = logits * (depths if is_frozen else 1 + depths) if logits <= _CHUNK else 0
     recomputes = config.model.gradient_checkpointing
     of_block, of_depth = (shape.hidden, 4 * shape.hidden) if recomputes else (layer, layer + 9 * shape.hidden)
     parts = {
-        "activations": tokens * (shape.layers * of_block + 3 * shape.hidden),
+        "activations": tokens * ((layer if is_frozen else shape.layers * of_block) + 3 * shape.hidden),
         "activations of the MTP heads": tokens * depths * of_depth,
         "logits": kept + 4 * min(logits, max(_CHUNK, shape.vocabulary)),
     }

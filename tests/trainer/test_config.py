@@ -147,7 +147,7 @@ def test_a_combination_beside_a_refused_one_is_accepted(changes):
     [
         (
             {"regime": {"kind": "ooc"}},
-            "regime.kind: 'ooc' is not known; choose one of 'off', 'detach', 'ce', 'policy', 'occ', 'oracle'",
+            "regime.kind: 'ooc' is not known; choose one of 'off', 'detach', 'warm', 'ce', 'policy', 'occ', 'oracle'",
         ),
         ({"regime": {}}, "regime.kind: is missing; say which kind, such as `kind: occ`"),
         ({"regime": "occ"}, "regime: 'occ' is no section; write its settings below it, such as `kind: ...`"),

@@ -22,6 +22,7 @@ from trainer.config.method import (
     Oracle,
     Policy,
     Regime,
+    Warm,
 )
 from trainer.config.reading import dump, load, load_job, parse, parse_job, read_yaml, resolve
 from trainer.config.schema import (
@@ -80,6 +81,7 @@ __all__ = [
     "RunConfig",
     "Section",
     "Update",
+    "Warm",
     "dump",
     "load",
     "load_job",

@@ -21,6 +21,19 @@ class Detach(Section):
     kind: Literal["detach"] = "detach"
 
 
+class Warm(Section):
+    """Heads alone learn, from what the model says as it is: trunk, embeddings and lm_head stay bit for bit, and no reward teaches anything.
+    For heads that are new or no longer fit, before a training."""
+
+    kind: Literal["warm"] = "warm"
+    loss: Literal["distillation", "ce"] = "distillation"
+    """distillation: each head learns the main head's whole distribution of the token, KL(main || head), at the sampling temperature.
+    ce: cross-entropy on the token that was sampled."""
+    held_out: Positive = 32
+    """Prompts of the data that train nothing. On responses to them draft acceptance is measured before the first step, every
+    evaluation.every steps and after the last."""
+
+
 class CrossEntropy(Section):
     """Cross-entropy on the response tokens, with its gradient flowing into the trunk."""
 
@@ -110,7 +123,7 @@ def _check_clip(clip: tuple[float, float] | None) -> None:
         raise ValueError(f"clip: [{clip[0]}, {clip[1]}] is empty; give [low, high] with low < high, such as [0, 1]")
 
 
-Regime = Annotated[Off | Detach | CrossEntropy | Policy | Occ | Oracle, Field(discriminator="kind")]
+Regime = Annotated[Off | Detach | Warm | CrossEntropy | Policy | Occ | Oracle, Field(discriminator="kind")]
 
 
 # --- algorithms ------------------------------------------------------------------------------------------

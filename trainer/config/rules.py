@@ -32,6 +32,7 @@ def problems(config: RunConfig) -> list[Problem]:
         *_batch_problems(config),
         *_micro_batch_problems(config),
         *_regime_problems(config),
+        *_warm_problems(config),
         *_engine_problems(config),
         *_reward_problems(config),
         *benchmark_problems("evaluation.benchmarks", config.evaluation.benchmarks),
@@ -105,6 +106,33 @@ def _micro_batch_problems(config: RunConfig) -> list[Problem]:
     return []
 
 
+_FOR_A_POLICY = {
+    "audit.every": "there is no policy gradient to compare with; leave it at 0",
+    "evaluation.afterwards": "answers stay those of the model that it begins with; leave it out, and evaluate that",
+    "evaluation.benchmarks": "answers stay those of the model that it begins with; leave them out, and evaluate that",
+    "rollout.dynamic_sampling_rounds": "rewards teach nothing and every response is of use; leave it at 0",
+}
+"""What has no sense where only the heads learn."""
+
+
+def _warm_problems(config: RunConfig) -> list[Problem]:
+    if config.regime.kind != "warm":
+        return []
+    problems = []
+    for field, reason in _FOR_A_POLICY.items():
+        section, name = field.split(".")
+        if value := getattr(getattr(config, section), name):
+            shown = f"{value} is" if isinstance(value, int) else "is"
+            problems.append(Problem(field, f"{shown} refused with regime warm: {reason}"))
+    if config.mtp.head_loss != "regime":
+        message = f"{config.mtp.head_loss} has no effect with regime warm; set regime.loss, and leave this at regime"
+        problems.append(Problem("mtp.head_loss", message))
+    if config.mtp.head_loss_scale != 1.0:
+        message = f"{config.mtp.head_loss_scale} has no effect with regime warm, which has one loss; set optimizer.lr, and leave this at 1"
+        problems.append(Problem("mtp.head_loss_scale", message))
+    return problems
+
+
 def _regime_problems(config: RunConfig) -> list[Problem]:
     problems = []
     kind, head_loss = config.regime.kind, config.mtp.head_loss
@@ -124,7 +152,7 @@ def _regime_problems(config: RunConfig) -> list[Problem]:
         )
     if kind == "detach" and head_loss == "none":
         problems.append(Problem("mtp.head_loss", "none with regime detach trains no heads; use regime off"))
-    if config.mtp.head_loss_scale != 1.0 and kind != "detach" and head_loss != "ce":
+    if config.mtp.head_loss_scale != 1.0 and kind not in ("detach", "warm") and head_loss != "ce":
         problems.append(
             Problem(
                 "mtp.head_loss_scale",

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import create_causal_mask
 
 from trainer.models.layouts import ATTACHED, Layout
-from trainer.models.log_probs import Acceptance, acceptance, drafts, token_log_probs
+from trainer.models.log_probs import Acceptance, acceptance, divergences, drafts, token_log_probs
 from trainer.models.mtp import MtpDepth
 from trainer.models.recompute import recompute
 from trainer.models.stored import Stored
@@ -53,6 +53,8 @@ class Predictions(NamedTuple):
     """[B, T] main head, nats, detached."""
     mtp_log_probs: dict[Reach, Tensor]
     """Per Reach: [K, B, T]."""
+    divergences: Tensor | None = None
+    """[K, B, T] KL(main || head) in nats, with gradient to the heads alone, 0 outside the depths' masks; None where it was not asked for."""
 
     @property
     def mtp(self) -> Tensor:
@@ -100,22 +102,28 @@ class JointModel(nn.Module):
         places = _places(batch)
         return torch.stack([batch.mask & (places >= k + 1) for k in range(1, self.depths + 1)])
 
-    def forward(self, batch: Sequences, temperature: float, mtp: tuple[Reach, ...] = ()) -> Predictions:
-        """Log-probs of the main head, and of the MTP heads once for each reach named in `mtp`."""
+    def forward(
+        self, batch: Sequences, temperature: float, mtp: tuple[Reach, ...] = (), *, diverging: bool = False
+    ) -> Predictions:
+        """Log-probs of the main head, and of the MTP heads once for each reach named in `mtp`; with `diverging` (and reach "heads") also how
+        far the distribution of every MTP head is from the main head's."""
         hidden, read = self._trunk_hidden(batch.tokens)
         places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
         main = _at(hidden, batch, places - 1, batch.mask, lm_head, temperature)
         mtp_log_probs: dict[Reach, Tensor] = {}
+        apart = []
         for reach in mtp:
             shared = lm_head.detach() if reach == "heads" else lm_head
-            depth_log_probs = [
-                _at(states, batch, places - k - 1, mask, shared, temperature)[0]
-                for k, (states, mask) in enumerate(
-                    zip(self._mtp_hidden(read, batch.tokens, reach), self.depth_masks(batch), strict=True), start=1
-                )
-            ]
+            depth_log_probs = []
+            heads = zip(self._mtp_hidden(read, batch.tokens, reach), self.depth_masks(batch), strict=True)
+            for k, (states, mask) in enumerate(heads, start=1):
+                depth_log_probs.append(_at(states, batch, places - k - 1, mask, shared, temperature)[0])
+                if diverging and reach == "heads":
+                    both = _gather(hidden, places - 1)[mask], _gather(states, places - k - 1)[mask]
+                    zeros = torch.zeros(mask.shape, device=hidden.device)
+                    apart.append(zeros.masked_scatter(mask, divergences(*both, lm_head, temperature)))
             mtp_log_probs[reach] = torch.stack(depth_log_probs)
-        return Predictions(*main, mtp_log_probs)
+        return Predictions(*main, mtp_log_probs, torch.stack(apart) if apart else None)
 
     @torch.no_grad()
     def draft_acceptance(self, batch: Sequences, temperature: float) -> list[Acceptance]:

@@ -68,6 +68,38 @@ def _of_chunk(hidden: Tensor, lm_head: Tensor, targets: Tensor, temperature: flo
     return log_probs, entropy
 
 
+def divergences(
+    main_hidden: Tensor, mtp_hidden: Tensor, lm_head: Tensor, temperature: float, *, most_logits: int = MOST_LOGITS
+) -> Tensor:
+    """[N] KL(main || MTP head) in nats over the whole vocabulary, in float32; its gradient goes to the MTP head's states alone.
+
+    As in `token_log_probs`, the logits of both heads never exist at once where they are more than `most_logits`.
+
+    Args:
+        main_hidden: [N, H] normed hidden states of the main head.
+        mtp_hidden: [N, H] of the MTP head, at the places from which it predicts the same tokens.
+        lm_head: [V, H].
+        temperature: what the logits are divided by.
+        most_logits: numbers in a chunk of logits.
+    """
+    main_hidden, lm_head = main_hidden.detach(), lm_head.detach()
+    chunk = max(1, most_logits // (2 * len(lm_head)))
+    if len(mtp_hidden) <= chunk:
+        return _divergence(main_hidden, mtp_hidden, lm_head, temperature)
+    parts = [
+        checkpoint(_divergence, main, mtp, lm_head, temperature, use_reentrant=False)
+        for main, mtp in zip(main_hidden.split(chunk), mtp_hidden.split(chunk), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _divergence(main_hidden: Tensor, mtp_hidden: Tensor, lm_head: Tensor, temperature: float) -> Tensor:
+    main, mtp = (
+        (full_logits(hidden, lm_head) / temperature).log_softmax(dim=-1) for hidden in (main_hidden, mtp_hidden)
+    )
+    return functional.kl_div(mtp, main, reduction="none", log_target=True).sum(dim=-1)
+
+
 @torch.no_grad()
 def drafts(
     main_hidden: Tensor,

@@ -4,6 +4,7 @@
 | ------ | ------------------------------------------------------------------ |
 | off    | none                                                               |
 | detach | cross-entropy, which reaches the heads' own parameters only        |
+| warm   | as detach, or KL(main || head); there is no other loss             |
 | ce     | coefficient x cross-entropy                                        |
 | policy | coefficient x the algorithm's own loss on the MTP log-probs        |
 | occ    | as policy, with lambda_t on the advantages or on the loss          |
@@ -51,9 +52,12 @@ TrunkLoss = Callable[[MtpBatch, PolicyLoss, Tensor], Tensor]
 
 def cross_entropy(batch: MtpBatch) -> Tensor:
     """Mean over the counted response tokens of -log-prob; no prompt token and no padding takes part."""
-    return -(
-        torch.where(batch.mask, batch.mtp_log_probs, 0.0) * batch.token_weights.to(batch.mtp_log_probs.dtype)
-    ).sum()
+    return -mean_over_tokens(batch, batch.mtp_log_probs)
+
+
+def mean_over_tokens(batch: MtpBatch, values: Tensor) -> Tensor:
+    """The mean of [B, T] values over the response tokens of the whole mini-batch that the depth predicts; a micro-batch gives its share of it."""
+    return (torch.where(batch.mask, values, 0.0) * batch.token_weights.to(values.dtype)).sum()
 
 
 def ce_loss(batch: MtpBatch, policy_loss: PolicyLoss, coefficient: Tensor) -> Tensor:
@@ -80,9 +84,9 @@ def mtp_policy_loss(
 
 
 def trunk_loss(
-    regime: config.Off | config.Detach | config.CrossEntropy | config.Policy | config.Occ | config.Oracle,
+    regime: config.Off | config.Detach | config.Warm | config.CrossEntropy | config.Policy | config.Occ | config.Oracle,
 ) -> TrunkLoss | None:
-    """The loss whose gradient the regime lets into the trunk; None where nothing may reach it (off, detach)."""
+    """The loss whose gradient the regime lets into the trunk; None where nothing may reach it (off, detach, warm)."""
     match regime:
         case config.CrossEntropy():
             return ce_loss

@@ -11,7 +11,7 @@ from torch import Tensor
 from trainer import config
 from trainer.objectives.coefficient import Sums
 
-Regime = config.Off | config.Detach | config.CrossEntropy | config.Policy | config.Occ | config.Oracle
+Regime = config.Off | config.Detach | config.Warm | config.CrossEntropy | config.Policy | config.Occ | config.Oracle
 
 
 class CoefficientTracker:
@@ -34,7 +34,7 @@ class CoefficientTracker:
     @property
     def has_coefficient(self) -> bool:
         """Whether the regime weighs its MTP loss with a coefficient at all."""
-        return not isinstance(self.regime, config.Off | config.Detach)
+        return not isinstance(self.regime, config.Off | config.Detach | config.Warm)
 
     @property
     def needs_exact(self) -> bool:

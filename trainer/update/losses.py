@@ -1,8 +1,9 @@
 """Which losses a configuration has, and where the gradient of each may go.
 
-policy loss of the main head   -> trunk
+policy loss of the main head   -> trunk; there is none in regime warm
 the regime's MTP loss          -> trunk and heads, or only the trunk where the heads learn otherwise
-detached cross-entropy         -> the heads' own parameters only (regime detach, or mtp.head_loss ce)
+detached cross-entropy         -> the heads' own parameters only (regimes detach and warm, or mtp.head_loss ce)
+distillation, KL(main || head) -> the heads' own parameters only (regime warm)
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.config import RunConfig, Warm
 from trainer.models.joint import Predictions, Reach
 from trainer.objectives.algorithms import policy_loss
-from trainer.objectives.regimes import PolicyLoss, cross_entropy, mtp_policy_loss, trunk_loss
+from trainer.objectives.regimes import PolicyLoss, cross_entropy, mean_over_tokens, mtp_policy_loss, trunk_loss
 from trainer.update.minibatch import MiniBatch
 
 
@@ -24,7 +25,7 @@ def reaches(config: RunConfig) -> tuple[Reach, ...]:
     """The MTP forward passes that a configuration needs; the first is the one that is measured."""
     if config.regime.kind == "off":
         return ()
-    if config.regime.kind == "detach":
+    if config.regime.kind in ("detach", "warm"):
         return ("heads",)
     per_head_loss: dict[str, tuple[Reach, ...]] = {"regime": ("all",), "ce": ("trunk", "heads"), "none": ("trunk",)}
     return per_head_loss[config.mtp.head_loss]
@@ -33,6 +34,11 @@ def reaches(config: RunConfig) -> tuple[Reach, ...]:
 def trains_heads(config: RunConfig) -> bool:
     """Whether the heads' own parameters learn at all."""
     return config.regime.kind != "off" and config.mtp.head_loss != "none"
+
+
+def trains_trunk(config: RunConfig) -> bool:
+    """Whether trunk, embeddings and lm_head learn."""
+    return config.regime.kind != "warm"
 
 
 class LossParts(NamedTuple):
@@ -58,6 +64,10 @@ class Losses:
         self._regime_loss = trunk_loss(config.regime)
         self._ratio = getattr(config.regime, "ratio", "main")
         self._head_scale = config.mtp.head_loss_scale
+        self.trains_trunk = trains_trunk(config)
+        """Whether there is a policy loss."""
+        self.distils = isinstance(config.regime, Warm) and config.regime.loss == "distillation"
+        """Whether the heads learn the main head's distribution in the place of the sampled tokens."""
         self._reaches = reaches(config)
 
     @property
@@ -73,7 +83,7 @@ class Losses:
             predictions: the model's, with gradient, for the reaches of the configuration.
             coefficients: [K] lambda per depth.
         """
-        policy = self.main(batch, predictions.log_probs)
+        policy = self.main(batch, predictions.log_probs) if self.trains_trunk else predictions.log_probs.new_zeros(())
         regime = heads = policy.new_zeros(())
         if self._regime_loss is not None:
             depths = batch.depths(predictions.mtp_log_probs[self._reaches[0]])
@@ -83,9 +93,16 @@ class Losses:
             ]
             regime = torch.stack(weighed).mean()
         if "heads" in self._reaches:
-            depths = batch.depths(predictions.mtp_log_probs["heads"])
-            heads = self._head_scale * torch.stack([cross_entropy(depth) for depth in depths]).mean()
+            heads = self._head_scale * torch.stack(self.of_heads(batch, predictions)).mean()
         return LossParts(policy, regime, heads)
+
+    def of_heads(self, batch: MiniBatch, predictions: Predictions) -> list[Tensor]:
+        """The batch's share of what each depth's own parameters learn from."""
+        depths = batch.depths(predictions.mtp_log_probs["heads"])
+        if not self.distils:
+            return [cross_entropy(depth) for depth in depths]
+        assert predictions.divergences is not None
+        return [mean_over_tokens(depth, apart) for depth, apart in zip(depths, predictions.divergences, strict=True)]
 
     def exact_terms(self, batch: MiniBatch, predictions: Predictions) -> list[Tensor]:
         """The batch's share of the policy loss of the main head and, unweighed, of each MTP head: what c and v2 are made of."""

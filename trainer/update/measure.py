@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainer.config import Occ, Oracle, RunConfig
+from trainer.config import Occ, Oracle, RunConfig, Warm
 from trainer.models.joint import Predictions
 from trainer.objectives.coefficient import Sums, calibration_sums, gain
 from trainer.objectives.regimes import cross_entropy
@@ -31,6 +31,7 @@ class References:
         self.estimator = regime.estimator if isinstance(regime, Occ) else "ratio_of_sums"
         self.used = regime.reference if isinstance(regime, Occ) else "main"
         """The reference whose c_hat and v2_hat are logged, and that the regime uses."""
+        self._measures = not isinstance(regime, Warm)  # whose main head does not change
 
     def measure(self, batch: MiniBatch, predictions: Predictions) -> ReferenceSums:
         """The sums of a mini-batch, or of a micro-batch cut from it, on the CPU."""
@@ -40,6 +41,7 @@ class References:
             reference: [
                 calibration_sums(d_rl, now - start, mask, self.eps).cpu()
                 for now, start, mask in zip(predictions.mtp, starts, batch.depth_masks, strict=True)
+                if self._measures
             ]
             for reference, starts in before.items()
         }
@@ -93,15 +95,19 @@ def add_metrics(parts: Sequence[Metrics]) -> Metrics:
 def share(losses: Losses, batch: MiniBatch, predictions: Predictions, parts: LossParts) -> Metrics:
     """What a micro-batch adds to its mini-batch's metrics: shares add up to means over the whole mini-batch's tokens."""
     mask = batch.sequences.mask
-    log_ratio = torch.where(mask, predictions.log_probs.detach() - batch.old.main, 0.0)
-    metrics = {
-        "policy/loss": parts.policy.item(),
-        "policy/entropy": predictions.entropy.sum().item() / batch.tokens,
-        "policy/approx_kl": (log_ratio.exp() - 1 - log_ratio).sum().item() / batch.tokens,
-        "policy/clip_fraction": _clipped(losses, batch, predictions.log_probs) / batch.tokens,
-    }
+    metrics = {"policy/entropy": predictions.entropy.sum().item() / batch.tokens}
+    if losses.trains_trunk:
+        log_ratio = torch.where(mask, predictions.log_probs.detach() - batch.old.main, 0.0)
+        metrics |= {
+            "policy/loss": parts.policy.item(),
+            "policy/approx_kl": (log_ratio.exp() - 1 - log_ratio).sum().item() / batch.tokens,
+            "policy/clip_fraction": _clipped(losses, batch, predictions.log_probs) / batch.tokens,
+        }
     for k, depth in enumerate(batch.depths(predictions.mtp.detach())):
         metrics["mtp/loss" if k == 0 else f"mtp/depth_{k + 1}/loss"] = cross_entropy(depth).item()
+    if losses.distils:
+        for k, apart in enumerate(losses.of_heads(batch, predictions)):
+            metrics["mtp/divergence" if k == 0 else f"mtp/depth_{k + 1}/divergence"] = apart.item()
     if losses.reach_trunk:
         metrics["mtp/trunk_loss"] = parts.regime.item()
     return metrics

@@ -208,7 +208,7 @@ class Updater:
         return _Measured(dict(metrics), sums, used)
 
     def _predict(self, piece: MiniBatch) -> Predictions:
-        return self.model(piece.sequences, self._temperature, self._reaches)
+        return self.model(piece.sequences, self._temperature, self._reaches, diverging=self._losses.distils)
 
     def _exact_sums(self, pieces: list[MiniBatch]) -> list[Sums]:
         """c and v2 per depth from the gradients of a whole mini-batch."""

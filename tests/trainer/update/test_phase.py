@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from update_phases import REGIMES, Phase, same
+from update_phases import REGIMES, WARM, Phase, same
 
 from trainer.models.joint import Sequences
 from trainer.objectives import calibrate
@@ -52,11 +52,12 @@ def test_a_large_head_gradient_does_not_shrink_the_trunks_step(make_joint, make_
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("name", REGIMES)
+@pytest.mark.parametrize("name", REGIMES | WARM)
 def test_the_update_does_not_depend_on_how_a_mini_batch_is_cut(make_joint, make_config, experience, name, algorithm):
     results = {}
     for size in (4, 2, 1):
-        config = make_config(REGIMES[name], algorithm, update={"mini_batches": 2, "micro_batch_sequences": size})
+        regime = (REGIMES | WARM)[name]
+        config = make_config(regime, algorithm, update={"mini_batches": 2, "micro_batch_sequences": size})
         phase = Phase(make_joint(2), config)
         metrics = [*phase.run(experience), *phase.run(experience)]
         results[size] = {**phase.joint.state_dict()}, metrics

@@ -8,7 +8,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from trainer.launch.sharding import shard
 from trainer.objectives.tracker import CoefficientTracker
-from trainer.update.losses import trains_heads
+from trainer.update.losses import trains_heads, trains_trunk
 from trainer.update.phase import Updater
 
 REGIMES = {
@@ -27,6 +27,9 @@ REGIMES = {
     "oracle-own": {"kind": "oracle", "ratio": "own", "clip": [0, 1]},
 }
 
+WARM = {"warm": {"kind": "warm"}, "warm-ce": {"kind": "warm", "loss": "ce"}}
+"""Without a policy loss."""
+
 
 class Phase:
     """One update phase on a copy of a model."""
@@ -34,6 +37,7 @@ class Phase:
     def __init__(self, joint, config, device="cpu"):
         self.joint = copy.deepcopy(joint).to(device)
         self.joint.mtp.requires_grad_(trains_heads(config))
+        self.joint.trunk.requires_grad_(trains_trunk(config))
         if config.model.gradient_checkpointing:
             self.joint.recompute_blocks()
         if config.launch.sharding == "full":
