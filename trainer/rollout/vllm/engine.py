@@ -154,6 +154,7 @@ def _start(config: RunConfig, longest: int, on_gpu: bool) -> Any:
         with torch.random.fork_rng():
             return LLM(
                 model=config.model.path,
+                runner="generate",
                 load_format="dummy",
                 skip_tokenizer_init=True,
                 generation_config="vllm",
