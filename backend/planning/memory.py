@@ -25,7 +25,7 @@ and its copy on the way to the others, and two blocks with theirs. To sample, th
 Rollout of B sequences: the key-value cache B S L 2 W and another layer of it while it grows; B V x 24 bytes to draw a token (twice that under
 top-p), B R x 28 bytes of responses and random numbers, and the prompts' first pass. Evaluation samples at most 1,024 responses at once.
 
-The peak is the larger of both, with parameters and optimiser. It is an upper bound, because batches are padded to their longest sequence
+The peak is the larger of both, with parameters and optimiser. It tends to be too high for short responses, because batches are padded to their longest sequence
 and that is seldom S; `python -m benchmarks.memory` measures how near it is.
 """
 
