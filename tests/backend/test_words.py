@@ -78,7 +78,7 @@ def test_the_queue_line_says_what_to_do_when_no_worker_is_alive():
     worker = WorkerRow("w", "alpha", 1, ["cpu:0"], 1.0, 2.0, None, draining=False)
     drained = replace(worker, draining=True)
     assert liveness.queue_line(counts, [worker]) == ("1 worker alive · 1 active · 2 queued", False)
-    assert liveness.queue_line(counts, [worker, drained])[0].startswith("2 workers alive, 1 drained")
+    assert liveness.queue_line(counts, [worker, drained]) == ("2 workers alive, 1 drained · 1 active · 2 queued", False)
     assert liveness.queue_line(counts, [drained])[1]
     line, attention = liveness.queue_line(counts, [])
     assert attention

@@ -127,6 +127,7 @@ def test_only_runs_of_the_experiment_and_with_the_tag_are_looked_at(store, add):
         for run in runs:
             claim(connection, f"cpu:{run}")
         labels.change_tags(connection, runs[1:], ["watched"], [])
+        labels.change_tags(connection, runs[:1], ["another"], [])
     add(name="both", steps=1, experiment="a", tag="watched")
     add(name="tag", steps=1, tag="watched")
     add(name="experiment", steps=1, experiment="a")
@@ -172,6 +173,23 @@ def state(store, run: int) -> list[State]:
                 (key, (s.began, s.on, s.said_at, s.against)) for key, s in alerts.states_of(connection, run).items()
             )
         ]
+
+
+def test_a_rule_that_is_removed_is_over_where_it_was_on(store, run, reader, add):
+    add(steps=1)
+    reader.feed(started(), *kl(1, 0.5))
+    with writing(store) as connection:
+        alerts.remove(connection, HIGH.name, 1.0)
+    assert on(store, run) == []
+    assert raised(store, run) == [(NAME, "warning", 1), (NAME, "info", 1)]
+
+
+def test_there_are_only_so_many_rules(store, add, monkeypatch):
+    monkeypatch.setattr(alerts, "MOST_RULES", 2)
+    add(name="first")
+    add(name="second")
+    with pytest.raises(StoreError, match="there are 2 alerts already, and at most 2; remove one first"):
+        add(name="third")
 
 
 @pytest.mark.parametrize("last_step", range(13))
@@ -261,6 +279,14 @@ def test_where_rules_are_on_is_counted_and_named(store, run, reader, add):
         assert counts == {rule.id: 1}
         assert [(one.run_id, one.run, one.said_at) for one in found[rule.id]] == [(run, "occ-seed0", 1)]
         assert alerts.known_metrics(connection) == ["other/kl", "policy/kl"]
+    with writing(store) as connection:
+        newer = submit(connection)
+        claim(connection, "cpu:1")
+    Reader(store, newer).feed(started(), *kl(1, 0.5))
+    with reading(store) as connection:
+        counts, found = alerts.spoken(connection, 2)
+    assert counts == {rule.id: 2}
+    assert [one.run_id for one in found[rule.id]] == [newer, run]
 
 
 def test_what_is_on_is_known_however_much_other_rules_say(store, run, reader, add):

@@ -9,10 +9,11 @@ import math
 import numpy as np
 import pytest
 
-from backend.comparison import axes, lines, table
-from backend.comparison.groups import REGIMES, RUNS, SEEDS, SETTING, difference, grouped, settings_that_differ
+from backend.comparison import axes, lines, paper, table
+from backend.comparison.groups import REGIMES, RUNS, SEEDS, SETTING, difference, grouped, said, settings_that_differ
 from backend.comparison.smoothing import Smoothing, centred_mean
 from db import claims, engine, ingest, reads, runs
+from db.reads import Reached, StretchMean
 from db.statuses import Status
 from trainer.config import parse, resolve
 from trainer.presets import presets
@@ -184,6 +185,25 @@ def test_a_run_whose_tokens_are_not_known_of_every_step_is_named_and_not_drawn(s
     assert (values.unplaced, chart.raw, chart.averaged) == ([run], [], [])
 
 
+def test_on_an_axis_of_hours_a_mean_stands_where_its_runs_are_on_average(store):
+    ids = [_add(store, [1.0, 2.0]), _add(store, [1.0, 2.0], seed=1, begun=20.0)]
+    [line] = _chart(store, _groups(store, ids), axis=axes.HOURS)[1].averaged
+    assert [3600 * x for x in line.x] == pytest.approx([20, 30])
+
+
+def test_positions_begin_at_nothing_and_a_stretch_ends_with_its_last_step(store):
+    hours = axes.by_hours([Reached(2, 3600.0)])
+    assert hours.at([0, 1, 2]) == pytest.approx([0.0, 0.5, 1.0])
+    [group] = _groups(store, [_add(store, [1.0])])
+    tokens = axes.by_tokens(group.runs[0], [StretchMean(5.5, 3.0, 10), StretchMean(15.5, 1.0, 10)], ())
+    assert tokens.at([10, 15, 20]) == pytest.approx([30.0, 35.0, 40.0])
+
+
+def test_lengths_tell_no_tokens_where_a_step_may_sample_more_than_its_prompts(store):
+    run = _add(store, [1.0], overrides=["rollout.dynamic_sampling_rounds=2"], **{"rollout/length_mean": [2.0]})
+    assert _chart(store, _groups(store, [run], by=RUNS), axis=axes.TOKENS)[0].unplaced == [run]
+
+
 # --- groups ----------------------------------------------------------------------------------------------
 
 
@@ -214,6 +234,41 @@ def test_the_difference_of_groups_is_in_the_settings_that_differ(store):
     assert "steps" in [name for name, _ in equal]
 
 
+def test_a_group_of_several_regimes_has_none_and_what_is_absent_is_not_what_is_not_set(store):
+    ids = [_add(store, [1.0]), _add(store, [1.0], preset="demo/detach")]
+    [group] = _groups(store, ids, by=SETTING, setting="steps")
+    assert (group.regime, group.methods) == ("", 2)
+    assert [said(values, "a") for values in ({}, {"a": None}, {"a": ""})] == ["–", "not set", "empty"]
+
+
+# --- what is missing -------------------------------------------------------------------------------------
+
+
+def test_groups_without_the_metric_are_named_and_only_what_is_thinned_in_a_chart_is_said_there(store):
+    short, long = (_groups(store, [_add(store, [1.0] * steps, seed=steps)]) for steps in (10, 1100))
+    with engine.reading(store) as connection:
+        values = lines.read(connection, [*short, *long], ["m", "absent"], axis=axes.STEPS)
+    assert [lines.chart(values, groups, "m", Smoothing()).thinned for groups in (short, long)] == [False, True]
+    absent = lines.chart(values, short, "absent", Smoothing())
+    assert (absent.without, absent.raw, absent.averaged) == ([short[0].name], [], [])
+
+
+def test_what_only_mini_batches_have_is_drawn_without_a_mean(store):
+    run = _add(store, [1.0])
+    values = {"type": "metrics", "attempt": 1, "step": 1, "time": 1.0}
+    each = [{**values, "mini_batch": place, "values": {"fine": float(place)}} for place in (0, 1)]
+    with engine.writing(store) as connection:
+        ingest.ingest(connection, run, each, attempt=1, start=1, offset=2, torn_lines=0)
+    chart = _chart(store, _groups(store, [run], by=RUNS), metric="fine")[1]
+    assert [list(one.y) for one in chart.raw] == [[0.0, 1.0]]
+    assert (chart.fine, chart.averaged) == (True, [])
+
+
+def test_accuracy_in_the_papers_figure_is_the_held_out_one_where_there_is_one():
+    assert paper.figures(["reward/accuracy", "eval/b", "eval/a"])[0].metrics == ("eval/a", "eval/b")
+    assert paper.figures(["reward/accuracy"])[0].metrics == ("reward/accuracy",)
+
+
 # --- CSV -------------------------------------------------------------------------------------------------
 
 
@@ -228,4 +283,8 @@ def test_the_table_holds_every_point_that_is_drawn(store):
         ("3.0", "1", 4.0),
     ]
     assert (means[0]["low"], means[2]["low"]) == ("1.0", "")
+    half = T_95[1]  # of 2 and 4, whose standard error is 1
+    assert [float(means[1][bound]) for bound in ("low", "high")] == pytest.approx([3 - half, 3 + half], rel=1e-4)
+    smooth = table.to_csv([chart], axis="steps", smoothed=True)
+    assert smooth.count(",smoothed mean,") == len(means)
     assert len(rows) - len(means) == 5
