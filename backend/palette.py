@@ -15,6 +15,7 @@ REGIMES = {
     "policy": "#D95CC4",
     "occ": "#08A463",
     "oracle": "#A64921",
+    "warm": "#9438B5",
 }
 OTHER_REGIME = "#8A6A55"
 

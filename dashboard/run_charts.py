@@ -46,6 +46,12 @@ COEFFICIENT_TAB = (
         (("mtp/acceptance_greedy", "greedy"), ("mtp/acceptance_sampled", "sampled")),
         y_format=PERCENT,
     ),
+    Chart(
+        "Draft acceptance on held-out prompts",
+        (("mtp/held_out_acceptance_greedy", "greedy"), ("mtp/held_out_acceptance_sampled", "sampled")),
+        y_format=PERCENT,
+    ),
+    Chart("KL of the heads from the main head", (("mtp/divergence", "KL(main ‖ head)"),), y_title="nats per token"),
 )
 LEARNING_TAB = (
     Chart("Reward", (("reward/mean", "mean reward"),)),

@@ -8,10 +8,15 @@ from typing import Any
 
 from trainer.events import STEP_LEVEL, Sink
 
+_HELD_OUT = {
+    "mtp/held_out_acceptance_greedy": "{:.1%} of greedy",
+    "mtp/held_out_acceptance_sampled": "{:.1%} of sampled drafts of the first depth are taken on held-out prompts",
+}
 _SHOWN = {
     "reward/mean": "reward {:.3f}",
     "reward/accuracy": "accuracy {:.3f}",
     "mtp/coefficient": "coefficient {:.3f}",
+    "mtp/divergence": "KL of the heads {:.3f}",
     "policy/entropy": "entropy {:.3f}",
     "time/step_seconds": "{:.2f} s",
 }
@@ -47,6 +52,9 @@ class NarratingSink:
             return f"{self._total} steps on {fields['device']}, {start}"
         if type == "metrics" and mini_batch == STEP_LEVEL:
             values = fields["values"]
+            if all(name in values for name in _HELD_OUT):
+                shares = " and ".join(form.format(values[name]) for name, form in _HELD_OUT.items())
+                return f"step {step}: {shares}"
             if "time/step_seconds" not in values:
                 return "".join(
                     f"{self._unit} {step}: {name} {value:.3f}" for name, value in values.items() if "avg_at" in name
