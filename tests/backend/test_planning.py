@@ -142,6 +142,7 @@ def test_memory_by_hand(tmp_path: Path, values: dict[str, Any]) -> None:
     [
         ({"regime": {"kind": "off"}}, 0),
         ({"regime": {"kind": "detach"}}, 1),
+        ({"regime": {"kind": "warm"}}, 1),
         ({"regime": {"kind": "ce"}}, 1),
         ({"regime": {"kind": "ce"}, "mtp": {"head_loss": "ce"}}, 2),
     ],
@@ -149,7 +150,7 @@ def test_memory_by_hand(tmp_path: Path, values: dict[str, Any]) -> None:
 def test_the_heads_passes_are_those_of_the_trainer(
     tmp_path: Path, values: dict[str, Any], changes: dict[str, Any], passes: int
 ) -> None:
-    from trainer.update.losses import reaches, trains_heads
+    from trainer.update.losses import reaches, trains_heads, trains_trunk
 
     config = sized(tmp_path, values, **changes)
     found = memory.estimate(config, inspect_model(config.model.path), on_gpu=False)
@@ -159,9 +160,8 @@ def test_the_heads_passes_are_those_of_the_trainer(
     assert shape is not None
     layer = 6 * 1024 + 4 * 3072 + 4 * (2048 + 1024) + 9 * 1024
     assert found.update["activations of the MTP heads"] == 16_000 * passes * layer
-    assert (found.fixed["optimiser"] > 8 * (inspect_model(config.model.path).trunk_parameters or 0)) == trains_heads(
-        config
-    )
+    trunk = inspect_model(config.model.path).trunk_parameters or 0
+    assert found.fixed["optimiser"] == 8 * (trunk * trains_trunk(config) + shape.depth * trains_heads(config))
 
 
 def test_what_to_lower_brings_the_peak_below_the_limit(tmp_path: Path, values: dict[str, Any]) -> None:

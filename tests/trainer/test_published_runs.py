@@ -12,6 +12,7 @@ from tiny_checkpoints import LAYOUTS, write_tiny
 from trainer.config import parse
 from trainer.events import MemorySink
 from trainer.loop import train
+from trainer.models.readable import carried_by
 from trainer.models.storage import load_joint, load_tokenizer, save_joint
 from trainer.tasks.addition import draw_pairs, write_problems
 
@@ -51,6 +52,22 @@ def run(settings, folder):
 
 def tensors(folder):
     return {name: tensor for file in folder.glob("model*.safetensors") for name, tensor in load_file(file).items()}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_warmed_heads_are_all_that_differs_in_what_is_exported(layout, settings, tmp_path):
+    steps = {name: value for name, value in settings(layout, 2).items() if name not in ("mtp", "reward")}
+    run({**steps, "regime": {"kind": "warm", "held_out": 3}}, tmp_path / "run")
+    joint = load_joint(str(tmp_path / "run" / "checkpoints" / "step-000002" / "model"), 1)
+    save_joint(joint, load_tokenizer(str(tmp_path / "base")), tmp_path / "export")
+    base, exported = tensors(tmp_path / "base"), tensors(tmp_path / "export")
+    assert base.keys() == exported.keys()
+    found = carried_by(tmp_path / "base")
+    moved = {name for name in base if not torch.equal(base[name], exported[name])}
+    assert moved
+    of_heads = set(found.layout.keys(0, found.layers).values())
+    block = found.layout.prefix(0, found.layers)
+    assert not [name for name in moved if name not in of_heads and not name.startswith(block)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

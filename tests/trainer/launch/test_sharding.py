@@ -4,7 +4,7 @@ import pytest
 import torch
 from cases import Case, in_processes, make
 from test_several_processes import HEAVY_TAILED, MEASURED, PARAMETERS, experience_of
-from update_phases import REGIMES
+from update_phases import REGIMES, WARM
 
 SHORT = {"prompts_per_step": 4, "samples_per_prompt": 2, "max_prompt_tokens": 5, "max_response_tokens": 7}
 UPDATES = {
@@ -28,16 +28,21 @@ def cases(make_joint, make_config, sequences) -> dict[str, tuple[Case, Case]]:
         launch = {"num_processes": 2, "sharding": "full"}
         joint, experience = make_joint(2, tied=tied), experience_of(sequences, rows)
         made[name] = tuple(
-            Case(make_config(REGIMES[regime], algorithm, **sections, **more), joint, experience, is_audited=audited)
+            Case(
+                make_config((REGIMES | WARM)[regime], algorithm, **sections, **more),
+                joint,
+                experience,
+                is_audited=audited,
+            )
             for more in ({}, {"launch": launch})
         )
         return made[name]
 
-    for regime in REGIMES:
+    for regime in REGIMES | WARM:
         add(regime, regime)
     add("heads by themselves", "occ-own")
     for name, update in UPDATES.items():
-        for regime in ("occ-own", "oracle", "detach"):
+        for regime in ("occ-own", "oracle", "detach", "warm"):
             rows = 5 if name == "uneven pieces" else 8
             add(f"{name} {regime}", regime, "grpo", update=update, rows=rows, recomputes=True)
     add("untied", "occ-own", "gspo", tied=False, recomputes=True)
