@@ -124,14 +124,14 @@ def report_data(data: Data, suite: str | None = None, training: Sequence[Item] |
 
 
 def benchmarks_of(config: RunConfig) -> list[Benchmark]:
-    """What a run evaluates on: during training, and afterwards.
+    """What a run evaluates on, during training and afterwards, and those of the six that are at hand: its checkpoints may be asked them later.
 
     Raises:
         ConfigError: there is no such suite.
     """
     afterwards = config.evaluation.afterwards
     later = _suite(afterwards.suite).benchmarks if afterwards else ()
-    return _of_their_own_names(config.evaluation.benchmarks, later)
+    return _of_their_own_names(_of_their_own_names(config.evaluation.benchmarks, later), _suite(None).benchmarks)
 
 
 def compare(

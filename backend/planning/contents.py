@@ -13,7 +13,7 @@ from backend.inspection.data import DataCount, Source, source_of
 from backend.planning import lengths
 from backend.planning.check import Check
 from backend.planning.lengths import Lengths
-from trainer.config import Benchmark, RunConfig
+from trainer.config import Benchmark, ReasoningGymData, RunConfig
 from trainer.errors import DataError, MtprlError
 
 _PROMPTS, _CONTAMINATION = "Prompts", "Contamination"
@@ -59,7 +59,7 @@ def _lengths(found: Lengths, config: RunConfig) -> Check:
 
 
 def contamination(config: RunConfig, most_bytes: int) -> Check | None:
-    """How many problems that the run evaluates on are in its training data; None where another line says why that cannot be read.
+    """How many problems to evaluate on are in the training data; None where another line says why that cannot be read.
 
     Args:
         config: the run.
@@ -68,19 +68,18 @@ def contamination(config: RunConfig, most_bytes: int) -> Check | None:
     training = source_of(config.data)
     if isinstance(training, DataCount):
         return None if training.error else Check(_CONTAMINATION, "note", f"not checked yet; {_ASK} reads the data")
+    generated = isinstance(config.data, ReasoningGymData)
+    if not training.files and not generated:
+        return None
     try:
         benchmarks = benchmarks_of(config)
         here = [(one, source) for one in benchmarks if isinstance(source := source_of(one.data), Source)]
         if not benchmarks:
-            return Check(
-                _CONTAMINATION, "good", f"the run evaluates on nothing; {_ASK} compares with the six benchmarks"
-            )
+            return Check(_CONTAMINATION, "note", "not checked: the run evaluates on nothing, and none of the six benchmarks is here")
         if not here:
             return Check(_CONTAMINATION, "note", "not checked yet: no benchmark of the run can be read here and now")
-        if not training.files or training.size > most_bytes:
-            why = (
-                f"{words.size(training.size)} of problems take a while" if training.files else "problems are generated"
-            )
+        if generated or training.size > most_bytes:
+            why = "problems are generated" if generated else f"{words.size(training.size)} of problems take a while"
             return Check(_CONTAMINATION, "note", f"not checked yet, because {why}; {_ASK} does")
         found = _compared(training, tuple((one.name, one.limit, source) for one, source in here))
     except MtprlError as error:

@@ -287,6 +287,7 @@ def write_tokenizer(folder: Path, template: str | None = None) -> None:
 
 
 def write_problems(file: Path, *texts: str) -> dict[str, Any]:
+    file.parent.mkdir(exist_ok=True)
     file.write_text("".join(json.dumps({"problem": text, "answer": "1"}) + "\n" for text in texts))
     return {"kind": "jsonl", "path": str(file)}
 
@@ -372,14 +373,19 @@ def test_without_a_tokenizer_that_can_be_read_lengths_are_left_open(home: Path, 
 def test_problems_to_evaluate_on_among_the_training_data_are_counted(
     home: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MTPRL_BENCHMARKS_DIR", str(tmp_path / "six"))
+    write_problems(tmp_path / "six" / "amc23.jsonl", "What is the sum of all the odd numbers below ten?")
     held_out = write_problems(tmp_path / "held_out.jsonl", "1+1", "7+8")
     suite = write_problems(tmp_path / "later.jsonl", "2+2", "3+3", "9+9")["path"]
-    nothing = lines(config())["Contamination"]
-    assert (nothing.level, nothing.words.startswith("the run evaluates on nothing")) == ("good", True)
+    only_later = lines(config())["Contamination"]
+    assert (only_later.level, only_later.words) == (
+        "good",
+        "none of 1 problem to evaluate on (amc23) is in the training data",
+    )
     evaluation = {"benchmarks": [{"name": "held-out", "data": held_out}], "afterwards": {"suite": suite}}
     found = lines(config(evaluation=evaluation))["Contamination"]
     assert found.level == "note"
-    assert found.words.startswith("3 of 5 problems to evaluate on are in the training data: 1 of the 2 of held-out")
+    assert found.words.startswith("3 of 6 problems to evaluate on are in the training data: 1 of the 2 of held-out")
     assert "mtprl contamination" in found.words
     compared = []
     with monkeypatch.context() as patched:
@@ -390,8 +396,16 @@ def test_problems_to_evaluate_on_among_the_training_data_are_counted(
     clean = lines(config(evaluation={"benchmarks": evaluation["benchmarks"]}))["Contamination"]
     assert (clean.level, clean.words) == (
         "good",
-        "none of 2 problems to evaluate on (held-out) is in the training data",
+        "none of 3 problems to evaluate on (held-out, amc23) is in the training data",
     )
+    write_problems(tmp_path / "six" / "amc23.jsonl", "2 + 2")
+    leaked = lines(config(evaluation={"benchmarks": evaluation["benchmarks"]}))["Contamination"]
+    assert "1 of the 1 of amc23" in leaked.words or "all 1 of amc23" in leaked.words
+    (tmp_path / "six" / "amc23.jsonl").unlink()
+    nothing = lines(config())["Contamination"]
+    assert (nothing.level, nothing.words.startswith("not checked: the run evaluates on nothing")) == ("note", True)
+    missing = config(data={"kind": "jsonl", "path": str(tmp_path / "nowhere.jsonl")})
+    assert "Contamination" not in lines(missing), "the line of the data says it"
 
 
 def test_large_training_data_is_not_compared_unasked(home: Path, config: Config, tmp_path: Path) -> None:
