@@ -91,6 +91,8 @@ def difference(groups: Sequence[Group]) -> tuple[list[list[str]], list[list[str]
     plain = [[(run.id, flat(settings_of(run))) for run in group.runs] for group in groups]
     differing, equal = [], []
     for name in dict.fromkeys(name for group in plain for _, values in group for name in values):
+        if name == "name":  # of a run, which its group has no other use for
+            continue
         every = {said(values, name) for group in plain for _, values in group}
         if len(every) == 1:
             equal.append([name, every.pop()])
