@@ -75,7 +75,11 @@ def contamination(config: RunConfig, most_bytes: int) -> Check | None:
         benchmarks = benchmarks_of(config)
         here = [(one, source) for one in benchmarks if isinstance(source := source_of(one.data), Source)]
         if not benchmarks:
-            return Check(_CONTAMINATION, "note", "not checked: the run evaluates on nothing, and none of the six benchmarks is here")
+            return Check(
+                _CONTAMINATION,
+                "note",
+                "not checked: the run evaluates on nothing, and none of the six benchmarks is here",
+            )
         if not here:
             return Check(_CONTAMINATION, "note", "not checked yet: no benchmark of the run can be read here and now")
         if generated or training.size > most_bytes:

@@ -121,6 +121,12 @@ def test_copies_of_the_trunk_are_named_and_not_counted(tmp_path: Path) -> None:
         ),
         ({"model_type": "qwen3_5", "mtp_use_dedicated_embeddings": True}, HEADS["Qwen3.5"], "embeddings of their own"),
         ({"quantization_config": {"quant_method": "fp8"}}, {}, "it is quantised (fp8)"),
+        (
+            {"final_logit_softcapping": 30.0},
+            {},
+            "changes its logits after the lm_head (final_logit_softcapping = 30.0)",
+        ),
+        ({"text_config": {"logits_scaling": 8}}, {}, "(logits_scaling = 8)"),
     ],
 )
 def test_heads_that_cannot_be_read_are_not_overlooked(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trainer.models import headers
 from trainer.models.layouts import Carried, carried, trouble
+
+# What some architectures do to logits after the lm_head (Gemma 2, Cohere, Granite, Falcon-H1), with the value that does nothing.
+_AFTER_THE_HEAD = {"final_logit_softcapping": None, "logit_scale": 1, "logits_scaling": 1, "lm_head_multiplier": 1}
 
 
 def json_of(file: Path) -> dict[str, Any]:
@@ -36,4 +40,20 @@ def why_not_trained(folder: Path) -> str | None:
     if quantised:
         method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised
         return f"it is quantised ({method}), and what is quantised cannot be trained; use a copy in bfloat16"
-    return trouble(config, headers.tensors(folder) or {})
+    text = config.get("text_config")
+    return changed_logits({**config, **(text if isinstance(text, dict) else {})}) or trouble(
+        config, headers.tensors(folder) or {}
+    )
+
+
+def changed_logits(config: Mapping[str, Any]) -> str | None:
+    """Why log-probs would not be the model's own: sampler and trainer take log softmax of hidden states x lm_head; None where those are its logits.
+
+    Args:
+        config: what config.json, or the loaded configuration, says of the text model.
+    """
+    for key, idle in _AFTER_THE_HEAD.items():
+        value = config.get(key)
+        if value is not None and value != idle:
+            return f"it changes its logits after the lm_head ({key} = {value}), which is not done here, so that every log-prob would be wrong; use a model that does not"
+    return None

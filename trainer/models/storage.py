@@ -31,7 +31,7 @@ from trainer.models.joint import JointModel
 from trainer.models.layouts import ATTACHED, Carried
 from trainer.models.mtp import MtpDepth
 from trainer.models.published import mtp_tensors, published_tensors, unstored
-from trainer.models.readable import carried_by, why_not_trained
+from trainer.models.readable import carried_by, changed_logits, why_not_trained
 from trainer.models.stored import Stored, look_at, write, write_index
 
 __all__ = [
@@ -223,6 +223,13 @@ def _load(path: str, folder: Path, found: Carried | None, depths: int) -> PreTra
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(_not_loadable(path, error)) from error
+    # Also where config.json leaves out what is the architecture's default.
+    if wrong := changed_logits(trunk.config.get_text_config().to_dict()):
+        raise ModelError(f"model.path: {path}: {wrong}")
+    if getattr(trunk.get_output_embeddings(), "bias", None) is not None:
+        raise ModelError(
+            f"model.path: {path} has a bias in its lm_head, which is left out here; use a model without one"
+        )
     if missing := sorted(report["missing_keys"]):
         shown = ", ".join(_stored_name(name, found) for name in missing[:5])
         raise ModelError(f"model.path: {path} lacks tensors ({len(missing)}): {shown}; fetch or make the model again")

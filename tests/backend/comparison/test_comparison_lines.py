@@ -224,7 +224,11 @@ def test_groups_are_of_seeds_of_regimes_or_of_a_setting(store):
 
 
 def test_the_difference_of_groups_is_in_the_settings_that_differ(store):
-    ids = [_add(store, [1.0]), _add(store, [1.0], seed=1), _add(store, [1.0], overrides=["optimizer.lr=0.5", "name=fast"])]
+    ids = [
+        _add(store, [1.0]),
+        _add(store, [1.0], seed=1),
+        _add(store, [1.0], overrides=["optimizer.lr=0.5", "name=fast"]),
+    ]
     with engine.reading(store) as connection:
         assert settings_that_differ([reads.get_run(connection, run_id) for run_id in ids]) == ["optimizer.lr"]
     differing, equal = difference(_groups(store, ids))

@@ -5,10 +5,18 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
 
 from trainer.errors import ModelError
 from trainer.models.demo_base import character_tokenizer
-from trainer.models.storage import load_joint, load_tokenizer, save_joint, stored_depths
+from trainer.models.storage import load_joint, load_tokenizer, load_trunk, save_joint, stored_depths
 
 
 @pytest.fixture
@@ -84,3 +92,25 @@ def test_the_character_tokenizer_survives_saving_and_keeps_text(tmp_path):
     assert tokenizer.decode(ids) == text
     assert len(ids) == len(text) - len("Answer:") + 1
     assert tokenizer.decode([*ids, tokenizer.eos_token_id], skip_special_tokens=True) == text
+
+
+def plain_sizes(**more):
+    return dict(
+        vocab_size=20, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, max_position_embeddings=64, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("load", [load_joint, lambda path, _: load_trunk(path)])
+def test_models_whose_logits_are_not_what_the_lm_head_gives_are_refused_also_by_their_defaults(tmp_path, load):
+    Gemma2ForCausalLM(Gemma2Config(**plain_sizes())).save_pretrained(tmp_path / "gemma")
+    config = json.loads((tmp_path / "gemma" / "config.json").read_text())
+    del config["final_logit_softcapping"]  # the architecture's default holds then
+    (tmp_path / "gemma" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"final_logit_softcapping = 30\.0\).*every log-prob would be wrong"):
+        load(str(tmp_path / "gemma"), 1)
+    Phi3ForCausalLM(Phi3Config(**plain_sizes(pad_token_id=0))).save_pretrained(tmp_path / "phi3")
+    load(str(tmp_path / "phi3"), 1)
+    PhiForCausalLM(PhiConfig(**plain_sizes(pad_token_id=0))).save_pretrained(tmp_path / "phi")
+    with pytest.raises(ModelError, match="has a bias in its lm_head"):
+        load(str(tmp_path / "phi"), 1)
