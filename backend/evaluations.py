@@ -179,7 +179,7 @@ def queue_all(asked: Sequence[Prepared], *, experiment: str | None = None) -> li
 
 def queue_within(connection: Connection, prepared: Prepared, folders: list[Path], *, experiment: str) -> int:
     """Queue an evaluation in the caller's transaction; its folder is added to `folders`."""
-    check_experiment(experiment)
+    check_experiment(connection, experiment)
     config, run = prepared.config, prepared.of.run
     suite = ",".join(part.rpartition("/")[2] for part in config.suite.split(","))
     return make(

@@ -24,6 +24,7 @@ from db.statuses import ENDED, Kind, Status
 from trainer import preflight
 from trainer.config import Benchmark, EvaluatedModel, EvaluationConfig, RunConfig, parse, resolve
 from trainer.config.continuing import differences
+from trainer.config.rules import experiment_problems
 from trainer.errors import ConfigError, Problem, StoreError
 from trainer.evaluation import suites
 from trainer.folder import write_config
@@ -32,8 +33,6 @@ from trainer.tasks import settled
 
 ABANDONED = 60.0
 """Seconds without a sign of life after which nobody will end a run."""
-
-_LONGEST_NAME = 120
 
 
 def submit(
@@ -92,7 +91,8 @@ def submit_all(planned: Sequence[Planned], *, experiment: str, cloned_from: int 
     Raises:
         ConfigError: a run could not work; nothing was made.
     """
-    check_experiment(experiment)
+    with store.reading() as connection:
+        check_experiment(connection, experiment)
     planned = [one._replace(config=with_absolute_paths(one.config)) for one in planned]
     for config in {_looked_at(one.config): one.config for one in planned}.values():
         preflight.check(config)
@@ -201,15 +201,15 @@ def _check_afterwards(config: RunConfig) -> None:
         raise ConfigError([Problem("evaluation.afterwards.suite", item.message) for item in error.problems]) from None
 
 
-def check_experiment(name: str) -> None:
-    """Refuse what cannot be the name of an experiment.
+def check_experiment(connection: Connection, name: str) -> None:
+    """Refuse what cannot be the name of an experiment; one that there is already takes more runs, whatever it is called.
 
     Raises:
-        ConfigError: it is too long, or says nothing.
+        ConfigError: it is too long, says nothing, or has characters that are refused.
     """
-    if not name.strip() or len(name) > _LONGEST_NAME:
-        message = f"{name!r} is refused; give a name of 1 to {_LONGEST_NAME} characters"
-        raise ConfigError([Problem("experiment", message)])
+    problems = experiment_problems(name)
+    if problems and name not in {one.name for one in reads.experiments(connection)}:
+        raise ConfigError(problems)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def _stop_all(chosen: Sequence[int]) -> str:
 def _tag(chosen: Sequence[int], known: Sequence[str]) -> None:
     add = st.multiselect("Add tags", known, key="manage:add", accept_new_options=True, help=_TAG_HELP)
     remove = st.multiselect("Take tags away", known, key="manage:remove")
-    _button("Tag", chosen if add or remove else (), lambda: labels.tag(chosen, add, remove))
+    _button("Tag", chosen, lambda: labels.tag(chosen, add, remove), ready=bool(add or remove))
 
 
 def _note(chosen: Sequence[int], _: Sequence[str]) -> None:
@@ -120,7 +120,7 @@ def _rename(chosen: Sequence[int], _: Sequence[str]) -> None:
     name = st.text_input("New name", key="manage:name", max_chars=LONGEST_NAME)
     if len(chosen) != 1:
         st.caption("Choose one run: a name is for one.")
-    _button("Rename", chosen if len(chosen) == 1 and name.strip() else (), lambda: labels.rename(chosen[0], name))
+    _button("Rename", chosen, lambda: labels.rename(chosen[0], name), ready=len(chosen) == 1 and bool(name.strip()))
 
 
 def _archive(chosen: Sequence[int], _: Sequence[str]) -> None:
@@ -152,11 +152,14 @@ _ACTIONS: dict[str, Callable[[Sequence[int], Sequence[str]], None]] = {
 }
 
 
-def _button(verb: str, chosen: Sequence[int], do: Callable[[], str], *, primary: bool = True) -> None:
+def _button(
+    verb: str, chosen: Sequence[int], do: Callable[[], str], *, primary: bool = True, ready: bool = True
+) -> None:
+    """It says how many runs are chosen, also where what to do with them is not yet said."""
     st.button(
         f"{verb} {words.plural(len(chosen), 'run')}",
         type="primary" if primary else "secondary",
-        disabled=not chosen,
+        disabled=not (chosen and ready),
         on_click=_do,
         args=(do,),
     )

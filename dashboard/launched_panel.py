@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -10,7 +10,7 @@ import streamlit as st
 from backend import words
 from dashboard import navigation
 
-_MOST_LINKS = 6
+_MOST_LINKS = 24
 """Runs that are linked one by one."""
 
 
@@ -24,24 +24,33 @@ def draw(outcome: Mapping[str, Any], experiment: str) -> None:
     for sentence in outcome["advice"]:
         st.warning(words.literal(sentence), icon=":material/warning:")
     st.success(f"{words.plural(len(ids), 'run')} submitted.", icon=":material/check_circle:")
-    for run_id in ids[:_MOST_LINKS]:
+    if len(ids) == 1:
         st.page_link(
             navigation.run(),
-            label=f"Watch run {run_id}",
-            query_params={"run": str(run_id)},
+            label=f"Watch run {ids[0]}",
+            query_params={"run": str(ids[0])},
             icon=":material/show_chart:",
         )
-    if len(ids) > _MOST_LINKS:
+    else:
         st.page_link(
             navigation.runs(),
-            label=f"and {len(ids) - _MOST_LINKS} more in the list",
+            label=f"Watch the {len(ids)} runs",
             query_params={"experiment": experiment},
             icon=":material/table_rows:",
         )
-    if len(ids) > 1:
+        st.html(f"<div>{_links(ids)}</div>")
         st.page_link(
             navigation.compare(),
             label="Compare them",
             query_params={"runs": ",".join(map(str, ids))},
             icon=":material/stacked_line_chart:",
         )
+
+
+def _links(ids: Sequence[int]) -> str:
+    """The runs in a line; of very many the first, because the list has all."""
+    shown = [
+        f'<a href="run?run={run_id}" target="_self" aria-label="Watch run {run_id}">{run_id}</a>'
+        for run_id in ids[:_MOST_LINKS]
+    ]
+    return ", ".join(shown) + (" and others" if len(ids) > _MOST_LINKS else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -11,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend import store
 from dashboard import fields, forms
 from db.registry import Entry, Registered, listed
-from trainer.errors import MtprlError
+from trainer.errors import MtprlError, Problem
 
 _TITLES = {Registered.MODEL: "Registered model", Registered.DATA: "Registered data"}
 
@@ -58,6 +59,16 @@ def entries(kind: Registered) -> list[Entry]:
             return listed(connection, kind)
     except (MtprlError, SQLAlchemyError):
         return []
+
+
+def named_in_path(values: Mapping[str, Any]) -> list[Problem]:
+    """That the path of the data is what a data set is registered as, which no path stands for, unless there is such a file."""
+    data = values.get("data")
+    path = data.get("path") if isinstance(data, Mapping) else None
+    if not path or Path(str(path)).exists() or path not in {entry.name for entry in entries(Registered.DATA)}:
+        return []
+    said = f"{str(path)!r} is no file; to use the registered data set {path} choose it under {_TITLES[Registered.DATA]}"
+    return [Problem("data.path", said)]
 
 
 def _chosen(kind: Registered) -> None:

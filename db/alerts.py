@@ -22,6 +22,7 @@ from db.batches import Place, Value
 from db.reads.alarms import RULE, alarms_raised
 from db.reads.metrics import decode
 from db.rules import SILENT, Rule, check, matches
+from db.statuses import ENDED
 from db.tables import alert_rules, alert_states, experiments, metric_names, metrics, run_events, run_tags, runs
 from trainer.errors import StoreError
 from trainer.events import STEP_LEVEL
@@ -302,11 +303,22 @@ def listed(connection: Connection) -> list[Rule]:
 
 
 def spoken(connection: Connection, most: int) -> tuple[dict[int, int], dict[int, list[Spoken]]]:
-    """By rule: in how many runs it is on now, or was when they ended; and the newest of them, at most `most` runs and metrics."""
+    """By rule: in how many runs that have not ended it is on now; and the newest of them, at most `most` runs and metrics."""
     state = alert_states.c
-    counts = select(state.rule_id, func.count(state.run_id.distinct())).where(state.on).group_by(state.rule_id)
+    counts = (
+        select(state.rule_id, func.count(state.run_id.distinct()))
+        .join(runs, runs.c.id == state.run_id)
+        .where(state.on, runs.c.status.not_in(ENDED))
+        .group_by(state.rule_id)
+    )
     place = func.row_number().over(partition_by=state.rule_id, order_by=(state.run_id.desc(), state.metric_id))
-    numbered = select(*state, place.label("place")).where(state.on).subquery().c
+    numbered = (
+        select(*state, place.label("place"))
+        .join(runs, runs.c.id == state.run_id)
+        .where(state.on, runs.c.status.not_in(ENDED))
+        .subquery()
+        .c
+    )
     statement = (
         select(numbered.rule_id, numbered.run_id, runs.c.name, metric_names.c.name, numbered.said_at)
         .join(runs, runs.c.id == numbered.run_id)

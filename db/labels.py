@@ -14,9 +14,10 @@ from sqlalchemy import Connection, delete, select, update
 from db import upsert
 from db.statuses import ENDED
 from db.tables import run_tags, runs
+from trainer.config.rules import name_problems
 from trainer.errors import StoreError
 
-LONGEST_TAG, LONGEST_NAME, LONGEST_NOTE = 40, 120, 10_000
+LONGEST_TAG, LONGEST_NAME, LONGEST_NOTE = 40, 80, 10_000
 """Characters."""
 
 _TAG = re.compile(r"\w[\w.:/=+-]*")
@@ -68,11 +69,13 @@ def rename(connection: Connection, run_id: int, name: str) -> None:
     """Give a run another name. Its folder and its configuration keep the one that it was made with.
 
     Raises:
-        StoreError: the name is empty or too long, or there is no such run.
+        StoreError: the name is empty or refused as that of a new run would be, or there is no such run.
     """
-    kept = name.strip().replace("\0", "\ufffd")
-    if not 0 < len(kept) <= LONGEST_NAME:
-        raise StoreError(f"name: {name[:40]!r} has {len(kept)} characters; give 1 to {LONGEST_NAME}")
+    kept = name.strip()
+    if not kept:
+        raise StoreError(f"name: {name[:40]!r} has 0 characters; give 1 to {LONGEST_NAME}")
+    if problems := name_problems(kept):
+        raise StoreError(str(problems[0]))
     _require(connection, [run_id])
     connection.execute(update(runs).where(runs.c.id == run_id).values(name=kept))
 

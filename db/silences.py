@@ -8,6 +8,7 @@ that of other rules is.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, insert, select
 
@@ -41,11 +42,15 @@ def look(connection: Connection, run_id: int, attempt: int, now: float) -> None:
             continue
         row = state_row(run_id, key, replace(state, on=silent, said_at=step))
         connection.execute(upsert.replace(connection, alert_states), [row])
-        severity, words = ("warning", _words(rule, newest == began)) if silent else ("info", "over: a value has come")
+        severity, words = (
+            ("warning", _words(rule, newest, newest == began)) if silent else ("info", "over: a value has come")
+        )
         said = line(run_id, attempt, step, now, severity, rule.name, rule.metric, words)
         connection.execute(insert(run_events), [said])
 
 
-def _words(rule: Rule, none_yet: bool) -> str:
-    since = "the attempt began" if none_yet else "the newest one"
-    return f"no value for {rule.threshold:g} minutes since {since}"
+def _words(rule: Rule, newest: float, none_yet: bool) -> str:
+    minutes = "a minute" if rule.threshold == 1 else f"{rule.threshold:g} minutes"
+    clock = f"{datetime.fromtimestamp(newest, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    since = f"the attempt began at {clock}" if none_yet else f"the newest one came at {clock}"
+    return f"no value for more than {minutes}: {since}"

@@ -143,7 +143,7 @@ def gather(connection: Connection, experiment: str, now: float, tell: Tell, *, a
         lines=lines,
         latest=latest,
         alarms=reads.alarms_raised(connection, ids),
-        alarms_on=reads.alarms_on(connection, ids),
+        alarms_on=reads.alarms_on(connection, ids, at_end=True),
         audits=audits,
         audits_made=made,
         attempts={run.id: first_attempt(run.folder) for run in trainings if run.attempts},

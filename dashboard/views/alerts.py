@@ -29,6 +29,8 @@ _WORDS = {"above": "is above", "at-least": "is at least", "below": "is below", "
     SILENT: "has no new value for minutes:",
 }
 _CHOSEN = "alerts:chosen"
+_MADE = "alerts:made"
+"""How many were made here, and what was said of the last one."""
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
     st.title("Alerts", anchor=False)
     st.caption(
         "An alert is shown on the page of a run and in the list of runs, as the trainer's own alarms are. It looks at the values of whole "
-        "steps from when it is made, changes nothing of the training, and ends by itself."
+        "steps from when it is made, changes nothing of the training, and ends by itself, or with the run: its events keep it."
     )
     _table()
     with store.reading() as connection:
@@ -105,12 +107,15 @@ def _change(rules: list[Rule]) -> None:
 
 def _new(metrics: list[str], experiments: list[str], tags: list[str]) -> None:
     st.header("A new alert", anchor=False)
-    with st.form("alert", border=True):
+    # A made one leaves an empty form with fields and a button of other keys, so that a click that comes late makes nothing twice.
+    made, said = st.session_state.get(_MADE, (0, ""))
+    with st.form(f"alert:{made}", border=True):
         first, second, third, fourth = st.columns([3, 2, 1.5, 1.5], vertical_alignment="bottom")
         metric = first.selectbox(
             "Metric",
             metrics,
             index=None,
+            key=f"alert:{made}:metric",  # runs add metrics meanwhile; with a key, what is typed stays
             accept_new_options=True,
             placeholder="Choose or type a name",
             help="Or a pattern: mtp/* is every metric that begins with mtp/. Each metric is looked at by itself. Of what is measured per mini-batch its mean over the step is looked at. With minutes, any value that matches counts: * is any value at all.",
@@ -124,9 +129,11 @@ def _new(metrics: list[str], experiments: list[str], tags: list[str]) -> None:
         )
         first, second, third, last = st.columns([3, 2, 1.5, 1.5], vertical_alignment="bottom")
         name = first.text_input("Name", max_chars=LONGEST_NAME, placeholder="KL high")
-        experiment = second.selectbox("Of", [_ALL, *experiments])
-        tag = third.selectbox("Tagged", [_ANY, *tags])
-        if last.form_submit_button("Make the alert", type="primary", width="stretch"):
+        experiment = second.selectbox("Of", [_ALL, *experiments], key=f"alert:{made}:of")
+        tag = third.selectbox("Tagged", [_ANY, *tags], key=f"alert:{made}:tag")
+        asked = last.form_submit_button("Make the alert", type="primary", width="stretch")
+        if asked and (name or metric or threshold or not said):
+            st.session_state[_MADE], said = (made, ""), ""
             try:
                 rule = Rule(
                     name=name.strip(),
@@ -137,12 +144,13 @@ def _new(metrics: list[str], experiments: list[str], tags: list[str]) -> None:
                     experiment=None if experiment == _ALL else experiment,
                     tag=None if tag == _ANY else tag,
                 )
-                said = service.add(rule)
+                st.session_state[_MADE] = (made + 1, service.add(rule))
             except MtprlError as error:
                 st.error(str(error), icon=":material/error:")
             else:
-                st.toast(said, icon=":material/check:")
                 st.rerun()
+    if said:
+        st.success(words.literal(said), icon=":material/check:")
 
 
 def _number(text: str) -> float | None:
@@ -155,7 +163,8 @@ def _number(text: str) -> float | None:
 
 
 def _do(action: Callable[[], str]) -> None:
-    """Do it and say what happens now."""
+    """Do it and say what happens now, in the place of what was said of the last one made."""
+    st.session_state[_MADE] = (st.session_state.get(_MADE, (0, ""))[0], "")
     try:
         st.toast(action(), icon=":material/check:")
     except MtprlError as error:

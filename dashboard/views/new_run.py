@@ -11,6 +11,7 @@ import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend import grid, registry, runs, settings, words
+from backend import store as stored
 from backend.advice import advice
 from backend.again import clone_of
 from backend.controls import matched_control
@@ -32,6 +33,7 @@ from dashboard.forms import Start
 from db import reads
 from trainer.config import RunConfig, dump, parse, resolve
 from trainer.config.continuing import shown
+from trainer.config.rules import experiment_problems, name_problems
 from trainer.errors import ConfigError, Problem, StoreError
 from trainer.presets import presets
 
@@ -171,11 +173,13 @@ def _judged(texts: dict[str, str]) -> Judged:
         else:
             planned = grid_form.plan(values, seeds, asked)
             configs = tuple(cell.config for cell in planned.good if cell.config is not None)
-            found += grid.common_problems(planned)
+            # A refused name has another ending in every cell; here it is said once, as it was typed.
+            found += name_problems(str(values.get("name") or ""))
+            found += [problem for problem in grid.common_problems(planned) if problem.field != "name"]
     except ConfigError as error:
         found += error.problems
-    if not st.session_state[_EXPERIMENT].strip():
-        found.append(Problem("experiment", "is empty; give the experiment a name, such as default"))
+    found += _experiment_problems(st.session_state[_EXPERIMENT].strip())
+    found += registered_choice.named_in_path(values)
     outcome = st.session_state.get(_OUTCOME, {})
     if not found and outcome.get("texts") == texts:
         found += outcome["problems"]
@@ -185,6 +189,20 @@ def _judged(texts: dict[str, str]) -> Judged:
             beside.setdefault(problem.field, []).append(problem.message)
     checks = tuple(preflight_panel.found(configs, len(seeds))) if configs else ()
     return Judged(values, configs, planned, beside, checks)
+
+
+def _experiment_problems(name: str) -> list[Problem]:
+    """What is wrong with the name of the experiment; without a store there is none yet that could have it."""
+    if not (problems := experiment_problems(name)):
+        return []
+    try:
+        with stored.reading() as connection:
+            runs.check_experiment(connection, name)
+    except ConfigError as error:
+        return list(error.problems)
+    except (StoreError, SQLAlchemyError):
+        return problems
+    return []
 
 
 def _resolved(values: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from db import tables
+from db.statuses import ENDED
 from trainer.alarms import LASTING, NAMES
 
 RULE = "rule"
@@ -59,14 +60,16 @@ def alarms_raised(
     return {run_id: alarms for run_id, alarms in told.items() if alarms}
 
 
-def alarms_on(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[AlarmRow]]:
+def alarms_on(connection: Connection, run_ids: Sequence[int], *, at_end: bool = False) -> dict[int, list[AlarmRow]]:
     """By run, the alarms that are on now, or were when it ended; the oldest first. Runs without any are left out.
+
+    What users' rules say is over with the run, because nobody can act on it any more: of runs that have ended it is given `at_end` only.
 
     A warning that only tells of something once, such as of prompts left out, is no alarm that is on, but for those of what holds for the
     whole run.
     """
     on = {run_id: _on(alarms) for run_id, alarms in alarms_raised(connection, run_ids).items()}
-    by_rules = _on_by_rules(connection, run_ids)
+    by_rules = _on_by_rules(connection, run_ids, at_end)
     both = {run_id: [*on.get(run_id, ()), *by_rules.get(run_id, ())] for run_id in run_ids}
     return {run_id: sorted(alarms, key=lambda alarm: alarm.step) for run_id, alarms in both.items() if alarms}
 
@@ -82,7 +85,7 @@ def _on(told: Sequence[AlarmRow]) -> list[AlarmRow]:
     return list(on.values())
 
 
-def _on_by_rules(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[AlarmRow]]:
+def _on_by_rules(connection: Connection, run_ids: Sequence[int], at_end: bool) -> dict[int, list[AlarmRow]]:
     """What users' rules say, as the table of their states has it: it knows all that are on, however long a run's history is."""
     state, rules, names, table = (
         each.c for each in (tables.alert_states, tables.alert_rules, tables.metric_names, tables.run_events)
@@ -91,8 +94,11 @@ def _on_by_rules(connection: Connection, run_ids: Sequence[int]) -> dict[int, li
         select(state.run_id, state.said_at, rules.name, names.name)
         .join_from(tables.alert_states, tables.alert_rules)
         .join(tables.metric_names)
+        .join(tables.runs, tables.runs.c.id == state.run_id)
         .where(state.run_id.in_(run_ids), state.on)
     )
+    if not at_end:
+        statement = statement.where(tables.runs.c.status.not_in(ENDED))
     on = {(run_id, step, f"{RULE}/{rule}/{metric}") for run_id, step, rule, metric in connection.execute(statement)}
     if not on:
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pages import html, in_store, texts
-from test_page_actions import press, toasts
+from test_page_actions import press
 
 from backend import alerts as service
 from backend import store
@@ -41,7 +41,11 @@ def test_an_alert_is_made_on_the_page_and_shown_on_the_run_and_in_the_list(full_
         open_page("alerts"), Name="too few tokens", Metric="rollout/length_mean", Comparison="below", Threshold="5"
     )
     press(app, "Make the alert")
-    assert "it looks at what comes from now on" in toasts(app)
+    assert "it looks at what comes from now on" in texts(app)
+    assert [field.value for field in app.text_input if field.label == "Name"] == [""]
+    press(app, "Make the alert")
+    assert "it looks at what comes from now on" in texts(app), "an empty form asks for nothing"
+    assert [rule.name for rule in in_store(alerts.listed)] == ["too few tokens"]
     assert "rollout/length_mean below 5" in html(app)
     feed(run, 7, rollout__length_mean=4.0)
     [link] = [part for part in html(open_page("alerts")).split("<a ") if f'href="run?run={run}"' in part]

@@ -29,6 +29,7 @@ def choose(app, action: str, runs: list[int]):
 def test_runs_are_tagged_in_the_list_and_found_by_tag_in_the_address(full_store, open_page):
     occ, detach = full_store.runs["occ"], full_store.runs["detach"]
     app = choose(open_page("runs"), "Tag", [occ, detach])
+    assert [button.disabled for button in app.button if button.label == "Tag 2 runs"] == [True], "no tag is typed yet"
     app.multiselect(key="manage:add").set_value(["baseline"]).run()
     press(app, "Tag 2 runs")
     assert "2 runs: tagged baseline" in toasts(app)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 import synthetic
 from pages import html, in_store, texts
+from sqlalchemy import insert
 
-from backend import registry
+from backend import registry, runs
+from backend.store import writing
 from db import reads
+from db.tables import experiments
+from trainer.errors import ConfigError
 from trainer.presets import regimes
 
 
@@ -37,11 +41,12 @@ def test_a_grid_is_launched_in_one_click_and_said_as_a_command(grid_page):
     app.button[0].click().run()
     assert not app.exception
     assert "8 runs submitted" in texts(app)
+    assert html(app).count('aria-label="Watch run ') == 8
     assert launched() == sorted(
         (regime, algorithm, seed) for regime in ("detach", "occ") for algorithm in ("dapo", "gspo") for seed in (0, 3)
     )
     links = [element.proto.label for element in app.get("page_link")]
-    assert [label for label in links if "more in the list" in label] == ["and 2 more in the list"]
+    assert [label for label in links if "Watch" in label] == ["Watch the 8 runs"]
 
 
 def test_a_refused_combination_is_named_and_keeps_the_button_shut_until_it_is_left_out(grid_page):
@@ -128,3 +133,36 @@ def test_registered_names_fill_in_the_form_and_are_accepted_as_a_path(empty_stor
     app.selectbox(key="form:registered:model").select("small").run()
     assert app.text_input(key="form:model.path").value == str(model)
     assert "no model registered as 'nothing'" in texts(open_page("new_run", model="nothing"))
+
+
+def test_a_refused_name_is_said_once_as_it_was_typed(grid_page):
+    app = grid_page
+    app.text_input(key="form:name").set_value("<b>bold</b>").run()
+    assert "1 value refused: `name`" in texts(app)
+    assert "is no name; use up to 80 letters" in texts(app)
+
+
+@pytest.mark.parametrize("name", ["<b>k</b>/../../x", "a\tb", "x" * 121])
+def test_an_experiment_is_named_in_words_or_refused_on_the_page_and_in_the_shell(grid_page, name):
+    app = grid_page
+    app.text_input(key="form:experiment").set_value(name).run()
+    assert "is no name of an experiment; use 1 to 120 letters" in texts(app)
+    assert app.button[0].disabled
+    with writing() as connection, pytest.raises(ConfigError, match="is no name of an experiment"):
+        runs.check_experiment(connection, name)
+    with writing() as connection:
+        connection.execute(insert(experiments).values(name=name[:120], created_at=1.0))
+        runs.check_experiment(connection, name[:120])  # what is stored takes more runs
+        runs.check_experiment(connection, "sweeps/lr 2")
+
+
+def test_the_name_of_a_registered_data_set_is_no_file(grid_page, tmp_path):
+    data = tmp_path / "own.jsonl"
+    data.write_text('{"problem": "1+1?", "answer": "2"}\n')
+    registry.add_data("mine", {"kind": "jsonl", "path": str(data)})
+    app = grid_page
+    app.segmented_control(key="form:data.kind").set_value("jsonl").run()
+    app.text_input(key="form:data.jsonl.path").set_value("mine").run()
+    assert "to use the registered data set mine choose it under Registered data" in texts(app)
+    app.text_input(key="form:data.jsonl.path").set_value(str(data)).run()
+    assert "to use the registered data set" not in texts(app)

@@ -7,10 +7,11 @@ from itertools import pairwise
 import pytest
 from store_helpers import Reader, claim, metrics, started, submit
 
-from db import alerts, labels, reads
+from db import alerts, claims, labels, reads
 from db.alerts import State
 from db.engine import reading, writing
 from db.rules import Rule
+from db.statuses import Status
 from trainer.errors import StoreError
 
 HIGH = Rule("KL high", "policy/kl", "above", 0.1, steps=2)
@@ -310,3 +311,15 @@ def test_what_is_on_is_known_however_much_other_rules_say(store, run, reader, ad
     assert sorted(on(store, run)) == expected(first=43, last=60)
     reader.feed(resumed(20))
     assert sorted(on(store, run)) == expected(first=2, last=20)
+
+
+def test_what_a_rule_says_is_over_with_the_run_but_for_what_held_at_its_end(store, run, reader, add):
+    add()
+    reader.feed(started(), *kl(1, 0.5, 0.5))
+    assert on(store, run) == [(NAME, 2)]
+    with writing(store) as connection:
+        claims.finish(connection, run_id=run, attempt=1, status=Status.FINISHED, reason="", exit_code=0, now=9.0)
+        assert reads.alarms_on(connection, [run]) == {}
+        assert alerts.spoken(connection, 5) == ({}, {})
+        assert [alarm.name for alarm in reads.alarms_on(connection, [run], at_end=True)[run]] == [NAME]
+    assert raised(store, run) == [(NAME, "warning", 2)], "its history keeps it"

@@ -76,9 +76,13 @@ def test_a_run_has_the_name_that_it_was_given_last(store, three):
     with writing(store) as connection:
         labels.rename(connection, three[0], " better ")
         assert reads.find_run(connection, "better") == three[0]
-        for name in ("", "  ", "x" * 121):
-            with pytest.raises(StoreError, match="give 1 to 120"):
+        for name in ("", "  "):
+            with pytest.raises(StoreError, match="give 1 to 80"):
                 labels.rename(connection, three[0], name)
+        for name in ("x" * 81, "<b>bold</b>", "a/b", "a\nb", "a\0b", "half \udce9"):
+            with pytest.raises(StoreError, match="is no name; use up to 80 letters"):
+                labels.rename(connection, three[0], name)
+        assert reads.find_run(connection, "better") == three[0]
 
 
 def test_an_archived_run_is_left_out_where_asked_and_comes_back(store, three):

@@ -38,7 +38,7 @@ def look(store, run):
 def test_a_run_without_any_step_is_silent_from_when_it_began(run, add, look):
     add()
     assert look(BEGAN + 600) == []
-    said = [("warning", "no value for 10 minutes since the attempt began", 0)]
+    said = [("warning", "no value for more than 10 minutes: the attempt began at 1970-01-01 00:00:02 UTC", 0)]
     assert look(BEGAN + 601) == said
     assert look(BEGAN + 900) == said, "once"
 
@@ -47,7 +47,7 @@ def test_a_value_ends_it_and_silence_begins_it_again(store, run, reader, add, lo
     add()
     reader.feed(started(), metrics(1, reward__mean=0.5))
     [first] = look(101 + 601)
-    assert first == ("warning", "no value for 10 minutes since the newest one", 1)
+    assert first == ("warning", "no value for more than 10 minutes: the newest one came at 1970-01-01 00:01:41 UTC", 1)
     with reading(store) as connection:
         [alarm] = reads.alarms_on(connection, [run])[run]
         assert alarm.name == "rule/stalled/*"

@@ -20,7 +20,7 @@ class EvaluationConfig(Document):
 
     kind: Literal["evaluation"] = "evaluation"
     """What tells this configuration from a training's."""
-    name: Annotated[str, Field(pattern=r"^[\w .+-]{0,80}$")] = ""
+    name: Annotated[str, Field(pattern=rules.NAME)] = ""
     """Name of the evaluation; empty: suite and model."""
     model: EvaluatedModel
     suite: str = ""

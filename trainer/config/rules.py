@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from trainer.errors import Problem
 
 if TYPE_CHECKING:
     from trainer.config.schema import Benchmark, Launch, RunConfig
 
+NAME = r"^[\w .+-]{0,80}$"
+"""What the name of a run may be; empty where it is to be named by what it does."""
+NO_NAME = "is no name; use up to 80 letters, digits, spaces and the signs . _ + -"
+LONGEST_EXPERIMENT = 120
+
+_NAME: TypeAdapter[str] = TypeAdapter(Annotated[str, Field(pattern=NAME)])
+_EXPERIMENT: TypeAdapter[str] = TypeAdapter(Annotated[str, Field(pattern=rf"^[\w .+/-]{{1,{LONGEST_EXPERIMENT}}}$")])
 
 NOT_FOR_VLLM = {
     "dtype": "is no setting here: vLLM computes as training does; set model.mixed_precision",
@@ -73,7 +82,25 @@ def name_problems(name: str) -> list[Problem]:
     """What is wrong with the name of a run."""
     if name.isspace():
         return [Problem("name", "holds nothing but spaces; give a name, or leave it empty")]
-    return []
+    return [] if _fits(_NAME, name) else [Problem("name", f"{name[:90]!r} {NO_NAME}")]
+
+
+def experiment_problems(name: str) -> list[Problem]:
+    """What is wrong with the name of an experiment: that of a run, or several with / between them."""
+    if not name.strip():
+        return [Problem("experiment", "is empty; give the experiment a name, such as default")]
+    if _fits(_EXPERIMENT, name):
+        return []
+    signs = f"1 to {LONGEST_EXPERIMENT} letters, digits, spaces and the signs . _ + - /"
+    return [Problem("experiment", f"{name[:130]!r} is no name of an experiment; use {signs}")]
+
+
+def _fits(rule: TypeAdapter[str], name: str) -> bool:
+    try:
+        rule.validate_python(name)
+    except ValidationError:
+        return False
+    return True
 
 
 def _batch_problems(config: RunConfig) -> list[Problem]:

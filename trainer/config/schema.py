@@ -257,7 +257,7 @@ class Launch(Section):
 class RunConfig(Document):
     """One training run, complete."""
 
-    name: Annotated[str, Field(pattern=r"^[\w .+-]{0,80}$")] = ""
+    name: Annotated[str, Field(pattern=rules.NAME)] = ""
     """Name of the run; empty: method, algorithm and seed."""
     seed: NonNegative = 0
     """Seed of data order, sampling and everything else random."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trainer.config import rules
 from trainer.errors import Problem
 
 _UNIONS = ("regime", "algorithm", "data")
 _LONGEST_VALUE = 80
 
 _PATTERNS = {
-    r"^[\w .+-]{0,80}$": "is no name; use up to 80 letters, digits, spaces and the signs . _ + -",
+    rules.NAME: rules.NO_NAME,
     r"^[a-z0-9][a-z0-9_.-]*$": "is no short name; use lower-case letters, digits and the signs . _ -, beginning with a letter or digit",
 }
 
