@@ -62,7 +62,8 @@ def edit(run: RunDetail) -> None:
         with store.reading() as connection:
             known = sorted({*reads.tags(connection), *run.tags})
         with st.form("edit:form", border=False):
-            name = st.text_input("Name", run.name, max_chars=LONGEST_NAME)
+            # One that was given under an older rule may be longer: it stays whole unless it is changed.
+            name = st.text_input("Name", run.name, max_chars=max(LONGEST_NAME, len(run.name)))
             tags = st.multiselect("Tags", known, list(run.tags), accept_new_options=True, help=_TAG_HELP)
             note = st.text_area("Note", run.note, max_chars=LONGEST_NOTE, placeholder="What to remember about it")
             archived = st.checkbox(
