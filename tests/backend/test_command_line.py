@@ -83,7 +83,7 @@ def test_submit_a_grid_says_what_is_queued_missing_and_left_out(mtprl: Mtprl, fi
         (
             ["submit", "{file}", "--experiment", "caf\udce9"],
             1,
-            r"'caf\udce9': this text holds bytes that are not UTF-8",
+            r"experiment: 'caf\udce9' is not valid Unicode; write whole characters",
         ),
         (["show", "caf\udce9"], 1, r"'caf\udce9': this text holds bytes that are not UTF-8"),
         (["runs", "--experiment", "caf\udce9"], 1, r"'caf\udce9': this text holds bytes that are not UTF-8"),

@@ -89,6 +89,8 @@ def experiment_problems(name: str) -> list[Problem]:
     """What is wrong with the name of an experiment: that of a run, or several with / between them."""
     if not name.strip():
         return [Problem("experiment", "is empty; give the experiment a name, such as default")]
+    if reason := _unusable(name):
+        return [Problem("experiment", f"{ascii(name)[:80]} {reason}")]
     if _fits(_EXPERIMENT, name):
         return []
     signs = f"1 to {LONGEST_EXPERIMENT} letters, digits, spaces and the signs . _ + - /"
