@@ -45,7 +45,7 @@ def test_launch_watch_and_rank_a_run(page, address, mtprl, tmp_path):
     run = launch(page, address, Steps="4", Seeds="3")
     page.goto(f"{address}/run?run={run}")
     expect(page.get_by_text("running", exact=True).first).to_be_visible(timeout=60_000)
-    expect(page.get_by_text(re.compile(r"^4 / 4$"))).to_be_visible(timeout=90_000)  # arrives without a reload
+    expect(page.get_by_text(re.compile(r"^4 / 4 steps$"))).to_be_visible(timeout=90_000)  # arrives without a reload
     expect(page.get_by_text("finished", exact=True).first).to_be_visible(timeout=60_000)
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
 
@@ -88,7 +88,7 @@ def test_a_refused_value_stands_beside_its_field_and_keeps_the_rest(page, addres
 def test_a_run_stopped_midway_ends_as_stopped_with_a_checkpoint(page, address, mtprl, home):
     run = launch(page, address, Steps="5000")
     page.goto(f"{address}/run?run={run}")
-    expect(page.get_by_text(re.compile(r"^[1-9]\d* / 5,000$"))).to_be_visible(timeout=90_000)
+    expect(page.get_by_text(re.compile(r"^[1-9]\d* / 5,000 steps$"))).to_be_visible(timeout=90_000)
     page.get_by_role("button", name=re.compile("^.*Stop$")).first.click()
     page.get_by_role("button", name=f"Stop run {run}").click()
     expect(page.get_by_text("stopped", exact=True).first).to_be_visible(timeout=60_000)
