@@ -42,8 +42,8 @@ format: setup-dev ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-unit: setup-dev ## all tests: the fast ones first
-	$(BIN)/python -m pytest -m "not slow"
+unit: setup-dev ## all tests: the fast ones first, in two processes; slow ones start services and have the machine to themselves
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 	$(BIN)/python -m pytest -m slow
 
 clean: down ## remove the environment; runs and models under .mtprl stay

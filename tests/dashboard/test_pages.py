@@ -113,7 +113,9 @@ def test_launching_makes_one_run_per_seed_and_links_to_them(empty_store, open_pa
         (0, 7, Status.QUEUED, "demo/occ-calibrated"),
     ]
     links = [element.proto.query_string for element in app.get("page_link")]
-    assert links == [f"run={rows[1].id}", f"run={rows[0].id}", f"runs={rows[1].id}%2C{rows[0].id}"]
+    assert links == ["experiment=default", f"runs={rows[1].id}%2C{rows[0].id}"]
+    drawn = "".join(element.proto.body for element in app.get("html"))
+    assert all(f'href="run?run={row.id}"' in drawn for row in rows)
 
 
 def test_a_double_click_launches_once_and_a_later_click_again(empty_store, open_page):
