@@ -148,6 +148,19 @@ def test_a_resume_takes_back_what_is_trained_again(home: Path, tmp_path: Path, s
     assert ("again", 6, 1.0) in written(tmp_path)
 
 
+def test_two_resumes_between_looks_take_back_what_either_trained_again(home: Path, tmp_path: Path) -> None:
+    run, copy = begin("r"), Mirror(tmp_path)
+    say(run, started(), *map(step, range(8)))
+    finish(run, status=Status.STOPPED)
+    copy.look()
+    for attempt, stayed in ((2, 2), (3, 5)):
+        again(run, attempt - 1)
+        say(run, started(stayed), *(step(stayed + n, again=attempt) for n in (1, 2, 3)), attempt=attempt)
+        finish(run, attempt=attempt, status=Status.STOPPED)
+    copy.look()
+    assert same(written(tmp_path), stored(run))
+
+
 def test_a_run_that_begins_from_nothing_again_takes_all_back(home: Path, tmp_path: Path) -> None:
     run, copy = begin("r"), Mirror(tmp_path)
     say(run, started(), *map(step, range(4)))

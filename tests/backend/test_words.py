@@ -73,6 +73,14 @@ def test_an_active_run_is_shown_as_such_only_with_a_fresh_heartbeat(status):
     assert liveness.shown_status(Status.FINISHED, 100.0, 1e9) == Status.FINISHED
 
 
+def test_below_the_status_stands_what_a_run_does_only_while_it_runs_and_is_heard_of():
+    def note(status, now=101.0):
+        return liveness.note(status, "asked to", "saving_checkpoint", 100.0, now)
+
+    assert [note(status) for status in (Status.RUNNING, Status.STOPPING)] == ["saving checkpoint", "asked to"]
+    assert note(Status.RUNNING, now=190.0) == "no sign of life for 1 min 30 s"
+
+
 def test_the_queue_line_says_what_to_do_when_no_worker_is_alive():
     counts = dict.fromkeys(Status, 0) | {Status.QUEUED: 2, Status.RUNNING: 1}
     worker = WorkerRow("w", "alpha", 1, ["cpu:0"], 1.0, 2.0, None, draining=False)

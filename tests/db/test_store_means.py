@@ -63,6 +63,15 @@ def test_long_stretches_are_made_of_sums_and_say_what_the_values_say(store, run)
         assert one.step == pytest.approx(np.arange(300)[inside][np.isfinite(kept[inside])].mean())
 
 
+def test_a_value_that_is_logged_again_leaves_the_later_ones_of_its_stretch_in(store, run):
+    reader = Reader(store, run)
+    reader.feed(started(), *(metrics(step, m=float(step)) for step in range(32)))
+    reader.feed(metrics(3, m=67.0))
+    with reading(store) as connection:
+        [one] = reads.long_means(connection, [run], ["m"], width=32)[run, "m"]
+    assert (one.values, one.mean) == (32, np.arange(32).mean() + 2)
+
+
 def test_time_on_devices_leaves_pauses_out_and_counts_what_was_lost(store, run):
     """The first attempt makes 6 steps in 60 s and dies at 70 s; the second one, much later, goes on from step 4."""
     clock = "time/step_seconds"
