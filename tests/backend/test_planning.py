@@ -25,7 +25,7 @@ from backend.planning import contents, duration, lengths, memory
 from backend.planning.check import Check, is_bad
 from backend.runs import with_absolute_paths
 from db import claims, ingest
-from db.workers import worker_heartbeat
+from db.workers import set_draining, worker_heartbeat
 from trainer.config import RunConfig, parse, resolve
 from trainer.events import MemorySink
 from trainer.presets import presets
@@ -89,6 +89,24 @@ def test_time_is_the_median_of_like_runs_times_the_steps_and_the_evaluations(
     assert duration.evaluations(config) == 4  # before training, after steps 4, 8 and 10
     assert pace.total(config) == 10 * 2.0 + 4 * 4.0
     assert pace.words(config) == "about 36 s (26 s to 1 min 46 s), at 2 s per step as in 2 runs like it"
+
+
+def test_the_time_of_a_grid_counts_seeds_and_what_runs_at_once(home: Path, evaluated: dict[str, Any]) -> None:
+    detach, ce = (parse({**evaluated, "regime": {"kind": kind}}) for kind in ("detach", "ce"))
+    made(with_absolute_paths(detach), [1.0] * 3)
+    made(with_absolute_paths(ce), [3.0] * 3)
+    each = (10 * 1.0 + 4 * 4.0, 10 * 3.0 + 4 * 4.0)  # 26 and 46 s
+    with store.writing() as connection:
+        worker_heartbeat(connection, "w", "h", 1, [f"cpu:{n}" for n in range(4)], time.time())
+        worker_heartbeat(connection, "away", "h", 2, [f"cpu:{n}" for n in range(4, 9)], time.time())
+        set_draining(connection, ["away"], True)
+    assert (
+        lines(detach, ce, seeds=3)["Time"].words
+        == f"6 runs of 26 s to 46 s each, about {3 * sum(each) / 4:.0f} s in all"
+    )
+    assert lines(detach, ce)["Time"].words.endswith(f"about {sum(each) / 2:.0f} s in all"), (
+        "two runs keep two devices busy"
+    )
 
 
 def test_an_evaluation_of_another_kind_is_not_counted_and_said_so(home: Path, evaluated: dict[str, Any]) -> None:
