@@ -426,7 +426,10 @@ def test_problems_to_evaluate_on_among_the_training_data_are_counted(
     assert "Contamination" not in lines(missing), "the line of the data says it"
 
 
-def test_large_training_data_is_not_compared_unasked(home: Path, config: Config, tmp_path: Path) -> None:
+def test_large_training_data_is_not_compared_unasked(
+    home: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MTPRL_BENCHMARKS_DIR", raising=False)
     held_out = write_problems(tmp_path / "held_out.jsonl", "1+1")
     one = config(evaluation={"benchmarks": [{"name": "held-out", "data": held_out}]})
     with store.reading() as connection:
