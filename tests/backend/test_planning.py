@@ -429,7 +429,8 @@ def test_problems_to_evaluate_on_among_the_training_data_are_counted(
 def test_large_training_data_is_not_compared_unasked(
     home: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MTPRL_BENCHMARKS_DIR", raising=False)
+    (tmp_path / "none").mkdir()
+    monkeypatch.setenv("MTPRL_BENCHMARKS_DIR", str(tmp_path / "none"))
     held_out = write_problems(tmp_path / "held_out.jsonl", "1+1")
     one = config(evaluation={"benchmarks": [{"name": "held-out", "data": held_out}]})
     with store.reading() as connection:
