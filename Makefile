@@ -42,9 +42,9 @@ format: setup-dev ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-unit: setup-dev ## all tests: the fast ones first, in two processes; slow ones start services and have the machine to themselves
+unit: setup-dev ## all tests in two processes: the fast ones first, then the slow ones, which start services
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 clean: down ## remove the environment; runs and models under .mtprl stay
 	rm -rf .venv build dist *.egg-info
