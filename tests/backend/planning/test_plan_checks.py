@@ -46,3 +46,9 @@ def test_devices_are_those_of_workers_that_take_runs(home: Path, config: Config)
         "no worker has more than 3"
         in lines(config(launch={"num_processes": 4}, update={"mini_batches": 1}))["Devices"].words
     )
+
+
+def test_a_benchmark_that_cannot_be_read_is_red(home: Path, config: Config) -> None:
+    benchmarks = [{"name": "h", "data": {"kind": "jsonl", "path": "/absent"}}]
+    found = lines(config(evaluation={"benchmarks": benchmarks}))["Benchmarks"]
+    assert (found.level, found.words.startswith("evaluation.benchmarks.0: /absent")) == ("bad", True)

@@ -96,3 +96,37 @@ def test_an_evaluation_of_another_kind_is_not_counted_and_said_so(home: Path, ev
     assert pace is not None
     assert pace.evaluation is None
     assert "evaluations not counted" in pace.words(config)
+
+
+UNLIKE: dict[str, dict[str, Any]] = {
+    "longer responses": {"rollout": {"max_response_tokens": 16}},
+    "more samples": {"rollout": {"samples_per_prompt": 4}},
+    "another model": {"model": {"path": "/models/other"}},
+    "more depths": {"model": {"mtp_depths": 2}},
+    "more optimiser steps": {"update": {"mini_batches": 2}},
+    "other data": {"data": {"path": "/data/other.jsonl"}},
+    "another regime": {"regime": {"kind": "off"}},
+}
+
+
+@pytest.mark.parametrize("change", UNLIKE)
+def test_a_run_that_differs_in_what_takes_time_says_nothing(home: Path, evaluated: dict[str, Any], change: str) -> None:
+    made(parse(evaluated), [2.0] * 3)
+    [(section, values)] = UNLIKE[change].items()
+    other = parse({**evaluated, section: {**evaluated.get(section, {}), **values}})
+    another_rate = parse({**evaluated, "optimizer": {"lr": 1e-7}})
+    with store.reading() as connection:
+        assert duration.pace(connection, with_absolute_paths(other), "cpu") is None
+        assert duration.pace(connection, with_absolute_paths(another_rate), "cpu") is not None
+
+
+def test_of_a_long_run_its_newest_steps_count(
+    home: Path, evaluated: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duration, "_STEPS_EACH", 3)
+    config = with_absolute_paths(parse(evaluated))
+    made(config, [50.0, 50.0, 50.0, 1.0, 2.0, 3.0])
+    with store.reading() as connection:
+        pace = duration.pace(connection, config, "cpu")
+    assert pace is not None
+    assert (pace.step, pace.low, pace.high) == (2.0, 1.0, 3.0)

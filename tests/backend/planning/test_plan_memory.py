@@ -167,3 +167,39 @@ def test_what_samples_too_much_is_told_how_many_responses_fit_at_once(tmp_path: 
         tried = memory.estimate(memory._with(config, "rollout", sequences_at_once=fewer), facts, on_gpu=True)
         assert tried is not None
         assert (tried.peak <= found.peak // 3) == fits
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_a_grid_is_as_large_as_its_largest_method(
+    home: Path, tmp_path: Path, values: dict[str, Any], order: slice
+) -> None:
+    small = sized(tmp_path, values, regime={"kind": "off"})
+    large = sized(tmp_path, values, regime={"kind": "occ"}, mtp={"head_loss": "ce"})
+    alone = [lines(one)["Memory"].words for one in (small, large)]
+    assert alone[0] != alone[1]
+    assert lines(*(small, large)[order])["Memory"].words == alone[1]
+
+
+def test_heads_that_do_not_learn_are_in_a_checkpoint_without_moments(tmp_path: Path, values: dict[str, Any]) -> None:
+    config = sized(tmp_path, values, regime={"kind": "off"})
+    facts = inspect_model(config.model.path)
+    assert facts.shape is not None
+    trunk, depth = facts.trunk_parameters or 0, facts.shape.depth
+    assert memory.checkpoint_bytes(config, facts) == 12 * trunk + 4 * depth
+
+
+def test_answers_of_an_evaluation_are_counted_as_far_as_problems_go(tmp_path: Path, values: dict[str, Any]) -> None:
+    def peak(**evaluation: Any) -> dict[str, int]:
+        benchmark = {"name": "h", "data": values["data"], "limit": evaluation.pop("limit", None)}
+        config = sized(tmp_path, values, evaluation={"benchmarks": [benchmark], "samples": 4, **evaluation})
+        found = memory.estimate(config, inspect_model(config.model.path), on_gpu=True)
+        assert found is not None
+        return found.rollout
+
+    none = memory.estimate(sized(tmp_path, values), inspect_model(str(tmp_path / "large")), on_gpu=True)
+    assert none is not None
+    assert peak(limit=2) == none.rollout, "fewer answers than a step's 16 responses"
+    cache = [peak(limit=limit)["key-value cache"] for limit in (8, 16)]
+    assert cache[1] == 2 * cache[0]
+    # Sampling from a part of the probability sorts every row.
+    assert sum(peak(limit=16, top_p=0.7).values()) > sum(peak(limit=16, top_p=1.0).values())
