@@ -31,6 +31,7 @@ STYLE = """<style>
 [data-testid="stMainBlockContainer"] h2 { font-size: 1.5rem; font-weight: 600; padding: 0.7rem 0 0.3rem; }
 [data-testid="stMainBlockContainer"] h1 { font-size: 2.1rem; padding: 0.3rem 0 0.6rem; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-launch-panel) { position: sticky; top: 4.2rem; }
+[data-testid="stHtml"] code { font-size: 0.875em; }
 a:focus-visible, [role="tab"]:focus-visible { outline: 2px solid currentColor !important; outline-offset: -2px; }
 /* The choice of a logarithmic axis stands in the room below its chart, so that charts side by side end at one height. */
 [class*="st-key-log-"] { margin-top: -2.7rem; z-index: 1; width: fit-content; }
