@@ -136,6 +136,12 @@ def text(value: str, *, sub: str = "") -> str:
     return escape(value) + (f'<div class="m-sub">{escape(sub)}</div>' if sub else "")
 
 
+def with_code(said: str) -> str:
+    """Plain text, with what stands between backticks as code."""
+    parts = escape(said).split("`")
+    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
+
+
 def link(label: str, address: str, *, sub: str = "") -> str:
     """A link inside the application."""
     below = f'<div class="m-sub">{escape(sub)}</div>' if sub else ""

@@ -16,9 +16,11 @@ _PAGES = Path(__file__).parent / "views"
 CONTROL_OF = "control_of"
 """Address of the page of a new run, `/new?control_of=RUN`: begin with that run's matched control."""
 
-
 CLONE_OF = "clone_of"
 """`/new?clone_of=RUN`: begin with that run's configuration."""
+
+WARM = "warm"
+"""`/new?warm=MODEL`: begin with a training of that registered model's heads alone."""
 
 
 def runs() -> StreamlitPage:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend import palette, settings, store
 from backend.planning.check import Check
 from backend.planning.checks import checks
+from dashboard import markup
 from trainer.config import RunConfig, parse, resolve
 from trainer.errors import MtprlError
 
@@ -47,11 +48,5 @@ def _line(check: Check) -> str:
     return (
         f'<div role="listitem" style="display:grid;grid-template-columns:8.4rem 1fr;gap:0 0.7rem;padding:0.28rem 0">'
         f'<div><b style="color:{colour}" aria-label="{word}">{sign}</b> <b>{escape(check.name)}</b></div>'
-        f'<div style="overflow-wrap:anywhere">{_with_commands(check.words)}</div></div>'
+        f'<div style="overflow-wrap:anywhere">{markup.with_code(check.words)}</div></div>'
     )
-
-
-def _with_commands(said: str) -> str:
-    """The words with what stands between backticks as code."""
-    parts = escape(said).split("`")
-    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))

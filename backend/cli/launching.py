@@ -131,9 +131,7 @@ def _queue(values: dict[str, Any], seeds: str | None, methods: _Methods, **about
     else:
         config = parse(values)
         ids = (
-            [service.submit(config, **about)]
-            if seeds is None
-            else service.submit_many(values, _numbers(seeds), **about)
+            [service.submit(config, **about)] if seeds is None else service.submit_many(values, numbers(seeds), **about)
         )
     with reading() as connection:
         for run_id in ids:
@@ -149,10 +147,10 @@ def _queue_grid(
     """Queue a grid, and say what is missing in it and what was left out."""
     from backend import grid
 
-    numbers = [int(values.get("seed") or 0)] if seeds is None else _numbers(seeds)
+    wanted = [int(values.get("seed") or 0)] if seeds is None else numbers(seeds)
     factors = _factors(methods.lr_controls)
     names = [grid.OWN] if methods.regimes is None else _names(methods.regimes)
-    asked = grid.plan(values, names, _names(methods.algorithms or ""), numbers, factors)
+    asked = grid.plan(values, names, _names(methods.algorithms or ""), wanted, factors)
     ids = grid.submit(asked, skip_refused=methods.skip_refused, **about)
     tell(asked.hint)
     for cell in asked.refused:
@@ -175,7 +173,12 @@ def _control(run: str, overrides: list[str] | None) -> tuple[dict[str, Any], str
     return resolve(control.config.model_dump(mode="json"), overrides or (), variables()), control.experiment, run_id
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+    """The seeds that an option names.
+
+    Raises:
+        ConfigError: they are no whole numbers.
+    """
     parts = [part.strip() for part in text.split(",")]
     # `int` would also take other scripts' digits and 1_0, and fail at thousands of digits.
     if not all(re.fullmatch("[0-9]{1,18}", part) for part in parts):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -98,20 +101,30 @@ def presets(
     from trainer.config import dump, parse
     from trainer.errors import ConfigError, Problem
     from trainer.presets import presets as all_presets
+    from trainer.presets import recipes, regimes
 
     if name is not None:
         if name not in all_presets():
-            raise ConfigError([Problem("", f"{name!r} is no preset; choose one of {', '.join(all_presets())}")])
+            parts = f"RECIPE/REGIME with a recipe of {', '.join(recipes())} and a regime of {', '.join(regimes())}"
+            raise ConfigError([Problem("", f"{name!r} is no preset; give {parts}")])
         config = parse(all_presets()[name].values)
         if as_json:
             print_json(config.model_dump(mode="json"))
         else:
             typer.echo(dump(config), nl=False)
         return
-    listed = all_presets().values()
     if as_json:
-        fields = ("name", "title", "description", "values")
-        print_json([{field: getattr(preset, field) for field in fields} for preset in listed])
+        print_json([asdict(preset) for preset in all_presets().values()])
         return
-    for preset in listed:
-        typer.echo(f"{typer.style(preset.name, bold=True)}\n    {preset.description}")
+    typer.echo("A preset is RECIPE/REGIME, such as demo/occ; `mtprl presets demo/occ` prints it whole.")
+    for title, listed in {"Recipes": recipes(), "Regimes": regimes()}.items():
+        typer.secho(f"\n{title}", bold=True)
+        width = max(map(len, listed)) + 2
+        for part in listed.values():
+            typer.echo(f"  {part.name:{width}}{_indented(part.description, width + 2)}")
+
+
+def _indented(text: str, margin: int) -> str:
+    """The text in lines as wide as the terminal, all but the first after a margin."""
+    room = max(40, shutil.get_terminal_size((140, 24)).columns - margin)
+    return textwrap.fill(text, room).replace("\n", "\n" + " " * margin)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from backend.cli.common import Overrides, become_trainer, reading, require_store, tell
-
-DEFAULTS: dict[str, Any] = {
-    "steps": 100,
-    "rollout": {"prompts_per_step": 64, "samples_per_prompt": 4, "max_response_tokens": 1024},
-    "update": {"mini_batches": 4},
-    "optimizer": {"lr": 3e-4, "weight_decay": 0.0},
-    "checkpoint": {"every": 50, "keep": 1},
-}
-"""What differs from a training's defaults; --set changes it like everything else."""
+from backend.cli.launching import Seeds, numbers
+from backend.warming import EXPERIMENT, warming_values
 
 
 def warm_heads(
@@ -38,7 +30,8 @@ def warm_heads(
     ] = "distillation",
     steps: Annotated[int, typer.Option(min=1, help="Steps; each samples prompts and makes its updates.")] = 100,
     overrides: Overrides = None,
-    experiment: Annotated[str, typer.Option(help="Runs of one experiment stand together.")] = "warm-heads",
+    seeds: Seeds = None,
+    experiment: Annotated[str, typer.Option(help="Runs of one experiment stand together.")] = EXPERIMENT,
     output: Annotated[
         Path | None,
         typer.Option(help="Train here and now into this folder: no queue, no database. The same command goes on."),
@@ -49,14 +42,16 @@ def warm_heads(
     from backend.settings import check_packages, variables
     from trainer import preflight
     from trainer.config import parse, resolve
+    from trainer.errors import ConfigError, Problem
 
-    path = registry.model_path(model, "MODEL")
-    values = {**DEFAULTS, "steps": steps, "regime": {"kind": "warm", "loss": loss}}
-    values["model"] = {"path": path, "mtp_depths": _depths(path) if depths is None else depths}
+    if output is not None and seeds is not None:
+        raise ConfigError([Problem("--seeds", "is for the queue; with --output give --set seed=N")])
+    values = warming_values(registry.model_path(model, "MODEL"), depths=depths, loss=loss, steps=steps)
     if data is not None:
         values["data"] = _section(data)
-    run = parse(registry.resolved(resolve(values, overrides or (), variables())))
+    values = registry.resolved(resolve(values, overrides or (), variables()))
     if output is not None:
+        run = parse(values)
         check_packages()
         preflight.check(run)
         typer.echo(_afterwards(output / "checkpoints" / f"step-{run.steps:06d}" / "model"))
@@ -66,21 +61,17 @@ def warm_heads(
     from backend import runs as service
     from db import reads
 
-    named = run if run.name else run.model_copy(update={"name": f"warm-{_short(path)}"})
-    run_id = service.submit(named, experiment=experiment)
+    ids = (
+        [service.submit(parse(values), experiment=experiment)]
+        if seeds is None
+        else service.submit_many(values, numbers(seeds), experiment=experiment)
+    )
     with reading() as connection:
-        queued = reads.get_run(connection, run_id)
-    typer.echo(f"run {run_id} ({queued.name}) is queued; `mtprl watch {run_id}` follows it")
-    typer.echo(_afterwards(Path(queued.folder) / "checkpoints" / f"step-{run.steps:06d}" / "model"))
-    tell(service.notice([run_id]))
-
-
-def _depths(path: str) -> int:
-    """All that the model carries, as far as its files here show; else 1."""
-    from backend.inspection.models import inspect_model
-
-    heads = inspect_model(path).heads
-    return heads.depths if heads else 1
+        queued = [reads.get_run(connection, run_id) for run_id in ids]
+    for run_id, one in zip(ids, queued, strict=True):
+        typer.echo(f"run {run_id} ({one.name}) is queued; `mtprl watch {run_id}` follows it")
+        typer.echo(_afterwards(Path(one.folder) / "checkpoints" / f"step-{one.total_steps:06d}" / "model"))
+    tell(service.notice(ids))
 
 
 def _section(data: str) -> dict[str, Any] | str:
@@ -96,8 +87,3 @@ def _afterwards(folder: Path) -> str:
         f"when it has finished, train from it with `--set model.path={folder}`; `mtprl models export {folder} FOLDER` writes it in the "
         "layout and dtypes that the model came in"
     )
-
-
-def _short(path: str) -> str:
-    """A name for a run, from a folder or a name on the hub."""
-    return re.sub(r"[^\w.+-]+", "-", Path(path).name)[:60] or "heads"

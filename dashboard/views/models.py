@@ -8,7 +8,7 @@ import streamlit as st
 
 from backend import registry, verified, words
 from backend.inspection.models import ModelFacts, inspect_model
-from dashboard import markup, registered_page, store
+from dashboard import markup, navigation, registered_page, store
 from db import reads
 from db.registry import Entry, Registered
 
@@ -82,11 +82,18 @@ def _one(entry: Entry) -> None:
             st.info("It is on the hub and not on this machine: a run fetches it. What it is can be said from then on.")
         st.html(markup.tiles(_tiles(facts)))
         said = {**facts.facts, "Verified": _verified(entry.name, facts)}
-        rows = [[markup.text(name), markup.text(text)] for name, text in said.items()]
+        rows = [[markup.text(name), markup.with_code(text)] for name, text in said.items()]
         st.html(markup.table((markup.Column("What"), markup.Column("Is")), rows, label=f"Model {entry.name}"))
         registered_page.used_by(entry)
         with st.container(horizontal=True, vertical_alignment="center"):
             registered_page.train_link(entry, "Train with it")
+            if facts.folder is not None and not facts.problems:
+                st.page_link(
+                    navigation.new_run(),
+                    label="Warm its heads",
+                    query_params={navigation.WARM: entry.name},
+                    icon=":material/local_fire_department:",
+                )
             registered_page.remove(entry)
 
 

@@ -13,11 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend import grid, registry, runs, settings, words
 from backend import store as stored
 from backend.advice import advice
-from backend.again import clone_of
-from backend.controls import matched_control
 from backend.grid import Grid
 from backend.planning.check import Check, is_bad
 from dashboard import (
+    beginnings,
     contamination,
     fields,
     forms,
@@ -30,7 +29,6 @@ from dashboard import (
     store,
 )
 from dashboard.forms import Start
-from db import reads
 from trainer.config import RunConfig, dump, parse, resolve
 from trainer.config.continuing import shown
 from trainer.config.rules import experiment_problems, name_problems
@@ -81,17 +79,19 @@ class Judged:
 
 
 _NO_METHODS = forms.Methods((), ())
+_BEGINNINGS = (navigation.CLONE_OF, navigation.CONTROL_OF, navigation.WARM)
+"""Ways of beginning with a run or a model, as the address names them."""
 _BESIDE = ("seeds", "experiment", "regimes", "algorithms")
 """Fields of the page that are none of the configuration."""
 
 
 def main() -> None:
-    """Draw the page. `/new?clone_of=RUN` and `/new?control_of=RUN` begin with a run, and with the matched control of one; `?model=NAME`
-    and `?data=NAME` put what is registered under that name into the form."""
+    """Draw the page. `/new?clone_of=RUN` and `/new?control_of=RUN` begin with a run, and with the matched control of one, `?warm=MODEL` with
+    a training of that model's heads; `?model=NAME` and `?data=NAME` put what is registered under that name into the form."""
     st.title("New run", anchor=False)
     asked = _asked_for()
     if asked is not None and asked != st.session_state.get(_ORIGIN):
-        _begin_with_run(*asked)
+        _begin_with_another(*asked)
     elif _START not in st.session_state:
         st.session_state[_PRESET], st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = (
             _FIRST_PRESET,
@@ -115,36 +115,26 @@ def _begin_with_preset() -> None:
     preset = presets()[st.session_state[_PRESET]]
     _begin(Start(("submit", preset.name), preset.values, preset.description, preset.name))
     st.session_state.pop(_ORIGIN, None)
-    for name in (navigation.CLONE_OF, navigation.CONTROL_OF):
+    for name in _BEGINNINGS:
         st.query_params.pop(name, None)
 
 
 def _asked_for() -> tuple[str, str] | None:
-    """Which way of making a run from another one the address names, and that run."""
-    for name in (navigation.CLONE_OF, navigation.CONTROL_OF):
+    """Which way of beginning with a run or a model the address names, and that run or model."""
+    for name in _BEGINNINGS:
         if st.query_params.get(name):
             return name, st.query_params[name]
     return None
 
 
-def _begin_with_run(way: str, run: str) -> None:
-    """Set every field, seeds and experiment too, as a clone or the matched control of a run has them; an error ends the page in words."""
-    with store.reading() as connection:
-        run_id = reads.find_run(connection, run)
-        parent = reads.get_run(connection, run_id).config
-        if way == navigation.CLONE_OF:
-            clone = clone_of(connection, run_id)
-            start = Start(("clone", str(run_id)), clone.values, clone.words, clone.preset, run_id, parent)
-            experiment = clone.experiment
-        else:
-            control = matched_control(connection, run_id)
-            values = control.config.model_dump(mode="json")
-            start = Start(("submit", "--control-of", str(run_id)), values, control.words, None, run_id, parent)
-            experiment = control.experiment
+def _begin_with_another(way: str, named: str) -> None:
+    """Set every field, seeds and experiment too, as a clone or the matched control of a run has them, or a training of a model's heads
+    alone; an error ends the page in words."""
+    start, experiment = beginnings.of_model(named) if way == navigation.WARM else beginnings.of_run(way, named)
     _begin(start)
     grid_form.turn_off()
-    st.session_state[_PRESET], st.session_state[_ORIGIN] = None, (way, run)
-    st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = str(start.values["seed"]), experiment
+    st.session_state[_PRESET], st.session_state[_ORIGIN] = None, (way, named)
+    st.session_state[_SEEDS], st.session_state[_EXPERIMENT] = str(start.values.get("seed", 0)), experiment
 
 
 def _begin(start: Start) -> None:

@@ -160,13 +160,15 @@ def test_a_preset_is_printed_as_the_file_that_it_stands_for(mtprl: Mtprl) -> Non
     assert "coefficient: 1.0" in text
     code, _, error = mtprl("presets", "demo/nope")
     assert code == 1
-    assert "'demo/nope' is no preset; choose one of demo/off, " in error
+    assert "'demo/nope' is no preset; give RECIPE/REGIME with a recipe of demo, " in error
 
 
 def test_presets_are_listed(mtprl: Mtprl) -> None:
     names = [preset["name"] for preset in json.loads(mtprl("presets", "--json")[1])]
     assert {"demo/detach", "demo/ce", "demo/policy", "demo/occ-calibrated"} <= set(names)
-    assert "demo/detach" in mtprl("presets")[1]
+    lines = mtprl("presets")[1].splitlines()
+    listed = {line.split()[0] for line in lines if line.startswith("  ") and not line.startswith("   ")}
+    assert {f"{recipe}/{regime}" for recipe in listed for regime in listed} >= set(names)
 
 
 def test_train_refuses_the_folder_of_another_run(mtprl: Mtprl, file: Path, tmp_path: Path) -> None:

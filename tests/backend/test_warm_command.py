@@ -34,6 +34,20 @@ def test_a_run_of_regime_warm_is_queued_and_its_model_named(
     assert f"--set model.path={run.folder}/checkpoints/step-000007/model" in out
 
 
+def test_a_run_per_seed_is_queued(mtprl: Mtprl, values: dict[str, Any], prompts: Path) -> None:
+    model = values["model"]["path"]
+    code, out, err = mtprl("warm-heads", model, "--data", str(prompts), "--seeds", "3,5", "--experiment", "heads")
+    assert code == 0, err
+    queued = [look(1), look(2)]
+    assert [(run.name, run.seed, run.experiment) for run in queued] == [
+        ("warm-model-seed3", 3, "heads"),
+        ("warm-model-seed5", 5, "heads"),
+    ]
+    assert all(f"{run.folder}/checkpoints/step-000100/model" in out for run in queued)
+    code, _, err = mtprl("warm-heads", model, "--data", str(prompts), "--seeds", "3,5", "--output", "out")
+    assert (code, "--seeds: is for the queue" in err) == (1, True)
+
+
 def test_what_cannot_work_is_refused_in_words(mtprl: Mtprl, values: dict[str, Any], prompts: Path) -> None:
     model, few = values["model"]["path"], values["data"]["path"]
     for words, said in {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 import pytest
 import synthetic
 from pages import html, in_store, texts
@@ -166,3 +169,24 @@ def test_the_name_of_a_registered_data_set_is_no_file(grid_page, tmp_path):
     assert "to use the registered data set mine choose it under Registered data" in texts(app)
     app.text_input(key="form:data.jsonl.path").set_value(str(data)).run()
     assert "to use the registered data set" not in texts(app)
+
+
+def test_heads_of_a_registered_model_are_warmed_from_a_link(empty_store, open_page):
+    synthetic.make_base(empty_store)
+    model, data = empty_store / "models" / "addition", empty_store / "data" / "addition" / "train.jsonl"
+    registry.add_model("small", str(model))
+    registry.add_data("sums", {"kind": "jsonl", "path": str(data)})
+    app = open_page("new_run", warm="small")
+    assert not app.exception
+    assert "The MTP heads of small alone" in texts(app)
+    assert app.button[0].disabled, "it has no data yet"
+    app.selectbox(key="form:registered:data").set_value("sums").run()
+    app.text_input(key="form:rollout.prompts_per_step").set_value("16").run()
+    *begin, section, option, batch, _, seeds, _, experiment = shlex.split(app.code[0].value)
+    assert begin == ["mtprl", "warm-heads", "small", "--set"]
+    assert json.loads(section.removeprefix("data="))["path"] == str(data)
+    assert (option, batch, seeds, experiment) == ("--set", "rollout.prompts_per_step=16", "0", "warm-heads")
+    app.button[0].click().run()
+    [row] = in_store(reads.list_runs)
+    assert (row.regime, row.experiment, row.name) == ("warm", "warm-heads", "warm-addition")
+    assert "'nobody'" in texts(open_page("new_run", warm="nobody")).replace("\\", "")

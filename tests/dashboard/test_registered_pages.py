@@ -59,11 +59,12 @@ def test_a_model_is_registered_inspected_used_and_removed(full_store, open_page)
     app = open_page("models", name="small")
     page = html(app)
     assert "none: a run starts new ones from the last block" in page
-    assert "not yet: `mtprl verify small` measures its heads" in page
+    assert "not yet: <code>mtprl verify small</code> measures its heads" in page
     verified.keep(Path(path), {"alarms": ["depth 1 guesses"]})
     assert "just now: depth 1 guesses" in html(open_page("models", name="small"))
     assert f'href="run?run={full_store.runs["occ"]}"' in page
     assert links(app)["Train with it"] == "model=small"
+    assert links(app)["Warm its heads"] == "warm=small"
     press(app, "Remove small")
     assert names(Registered.MODEL) == []
     assert "no model has its name" not in texts(app)

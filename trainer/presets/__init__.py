@@ -6,7 +6,7 @@ Paths in the values hold `${MTPRL_HOME}`: `trainer.config.resolve` fills it in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ _REGIMES = (
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A named configuration: `values` is what `trainer.config.resolve` and then `parse` take."""
+    """A named configuration, or its part that is a recipe or a regime: `values` is what `trainer.config.resolve` and then `parse` take."""
 
     name: str
     title: str
@@ -40,35 +40,29 @@ class Preset:
     values: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RegimePreset:
-    """The method of a preset by itself: `values` holds the sections `regime` and, where it is not the usual one, `mtp`."""
-
-    name: str
-    title: str
-    description: str
-    values: dict[str, Any]
+def recipes() -> dict[str, Preset]:
+    """Model, data and budget of the presets by name, in a stable order, without a regime. Each call gives fresh values, to change at will."""
+    return {name: Preset(name, **_read("recipes", name)) for name in _RECIPES}
 
 
-def regimes() -> dict[str, RegimePreset]:
-    """The methods of the presets by name, in a stable order. Each call gives fresh values, to change at will."""
-    return {name: RegimePreset(name, **_read("regimes", name)) for name in _REGIMES}
+def regimes() -> dict[str, Preset]:
+    """The methods of the presets by name: sections `regime` and, where it is not the usual one, `mtp`."""
+    return {name: Preset(name, **_read("regimes", name)) for name in _REGIMES}
 
 
 def presets() -> dict[str, Preset]:
-    """All presets by name, `<recipe>/<regime>`, in a stable order. Each call gives fresh values, to change at will."""
-    return {preset.name: preset for recipe in _RECIPES for preset in _of_recipe(recipe)}
+    """All presets by name, `<recipe>/<regime>`, in a stable order."""
+    both = [_together(recipe, regime) for recipe in recipes().values() for regime in regimes().values()]
+    return {preset.name: preset for preset in both}
 
 
-def _of_recipe(name: str) -> Iterator[Preset]:
-    for regime in regimes().values():
-        recipe = _read("recipes", name)
-        yield Preset(
-            name=f"{name}/{regime.name}",
-            title=f"{recipe['title']} · {regime.title}",
-            description=f"{regime.description} {recipe['description']}",
-            values={**recipe["values"], **regime.values},
-        )
+def _together(recipe: Preset, regime: Preset) -> Preset:
+    return Preset(
+        name=f"{recipe.name}/{regime.name}",
+        title=f"{recipe.title} · {regime.title}",
+        description=f"{regime.description} {recipe.description}",
+        values={**deepcopy(recipe.values), **deepcopy(regime.values)},
+    )
 
 
 def _read(kind: str, name: str) -> dict[str, Any]:
