@@ -102,11 +102,11 @@ def completions(of: Run, step: int | None = None) -> pd.DataFrame:
 def evaluations(of: Run | Sequence[Run]) -> pd.DataFrame:
     """Evaluations of trainings, or of evaluations that are runs: a row per run, benchmark and step, by these.
 
-    Columns: run, benchmark, step, trained_steps, problems, samples (the k), accuracy (avg@k, from 0 to 1), temperature, top_p, max_tokens, revision,
-    grader, time, partial (of an evaluation that has not answered all its problems '356 of 1,547 problems', else ""). Intervals: `results`.
+    Columns: run, benchmark, step, trained_steps, problems, samples (the k), accuracy (avg@k, from 0 to 1), temperature, top_p, top_k, stop, engine,
+    max_tokens, revision, grader, time, partial (of an evaluation that has not answered all its problems '356 of 1,547 problems', else ""). Intervals: `results`.
     """
     columns = ["run", "benchmark", "step", "trained_steps", "problems", "samples", "accuracy"]
-    terms = ["temperature", "top_p", "max_tokens", "revision", "grader", "time"]
+    terms = ["temperature", "top_p", "top_k", "stop", "engine", "max_tokens", "revision", "grader", "time"]
     with _reading() as connection:
         ids = _find_all(connection, of)
         rows = reads.evaluations(connection, ids)

@@ -22,6 +22,7 @@ from trainer import preflight
 from trainer.config import Benchmark, EvaluationConfig, parse, parse_job, resolve
 from trainer.config.data import Prompted
 from trainer.config.evaluating import PAPER_MAX_TOKENS
+from trainer.config.schema import Sampler
 from trainer.errors import ConfigError, Problem, StoreError
 from trainer.evaluation import suites
 from trainer.folder import checkpoints
@@ -32,6 +33,8 @@ EXPERIMENT = "evaluations"
 """The experiment of evaluations of models that no run made."""
 
 _LONGEST_NAME = 80
+_DECODING = {"temperature", "top_p", "top_k", "stop"}
+"""What an evaluation has in common with the run's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ def checkpoint(run: RunDetail, step: int | None = None) -> Evaluable:
     else:
         values["model"]["mixed_precision"] = config.model.mixed_precision
         values["max_response_tokens"] = config.rollout.max_response_tokens
-        values["temperature"], values["top_p"] = config.evaluation.temperature, config.evaluation.top_p
+        values |= config.evaluation.model_dump(mode="json", include=_DECODING)
+        values["rollout"] = config.rollout.model_dump(mode="json", include=set(Sampler.model_fields))
         prompts = {name: getattr(config.data, name) for name in Prompted.model_fields}
     return Evaluable(values, f"{run.name} at step {step}", run, step, prompts)
 
@@ -125,7 +129,8 @@ def prepare(
     Args:
         of: what to evaluate.
         suite: as `trainer.evaluation.suites.resolve` takes it.
-        settings: values of the configuration, such as samples; None in it: the default.
+        settings: values of the configuration, such as samples; `engine` stands for rollout.engine; None in it: the default, which of
+            how a run's checkpoint is sampled is as the run's own evaluations are.
         overrides: `a.b=c` for any other value.
 
     Raises:
@@ -135,6 +140,9 @@ def prepare(
     longest = found.max_response_tokens or of.values.get("max_response_tokens") or PAPER_MAX_TOKENS
     given = {name: value for name, value in (settings or {}).items() if value is not None}
     benchmarks = [_prompted(benchmark, of.prompts).model_dump(mode="json") for benchmark in found.benchmarks]
+    engine = given.pop("engine", None)
+    if engine not in (None, of.values.get("rollout", {}).get("engine")):
+        given["rollout"] = {"engine": engine}
     values = {
         "kind": "evaluation",
         **of.values,

@@ -190,7 +190,19 @@ def results_json(results: Results) -> dict[str, Any]:
     }
 
 
-_TERMS = ("benchmark", "samples", "temperature", "top_p", "max_tokens", "revision", "grader", "trained_steps")
+_TERMS = (
+    "benchmark",
+    "samples",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop",
+    "engine",
+    "max_tokens",
+    "revision",
+    "grader",
+    "trained_steps",
+)
 
 
 def origin_in_words(run: RunDetail) -> str:
@@ -224,7 +236,7 @@ def print_boards(console: Console, boards: Sequence[Board]) -> None:
 def _board_tables(board: Board, title: str) -> list[Table]:
     """One board; where it has several benchmarks, with a second table of each of them."""
     title = (
-        f"{title}: evaluated {board.evaluated}, temperature {board.temperature:g}, top-p {board.top_p:g}, up to {board.max_tokens} tokens · "
+        f"{title}: evaluated {board.evaluated} {board.decoding}, up to {board.max_tokens} tokens · "
         f"{board.steps} steps of {board.prompts_per_step} x {board.samples_per_prompt} · {', '.join(board.experiments)}"
     )
     measures = ("n", "seeds", f"avg@{board.samples}", "95 % interval", "to detach", "95 % interval", "p", "rank")

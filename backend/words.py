@@ -103,6 +103,17 @@ def archived_left_out(count: int) -> str:
     return f"{plural(count, 'archived run')} {'is' if count == 1 else 'are'} left out" if count else ""
 
 
+ENGINES = {"builtin": "the built-in sampler", "vllm": "vLLM"}
+"""What samples, by its name in configurations."""
+
+
+def decoding(*, engine: str, temperature: float, top_p: float, top_k: int, stop: Sequence[str]) -> str:
+    """How answers are sampled: 'with vLLM at temperature 1, top-p 0.7', with what else is not as usual."""
+    rest = [f"top-k {top_k}"] if top_k else []
+    rest += [f"ending at {', '.join(map(repr, stop))}"] if stop else []
+    return ", ".join([f"with {ENGINES.get(engine, engine)} at temperature {temperature:g}", f"top-p {top_p:g}", *rest])
+
+
 def literal(text: str) -> str:
     """Text with the characters escaped that Markdown would read, but for commands between backticks."""
     parts = text.split("`")

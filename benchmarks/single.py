@@ -100,7 +100,7 @@ def _sampled_accuracy(run: Training, test: Path) -> float:
     sampling = Sampling(
         SAMPLED.samples, run.config.rollout.max_response_tokens, SAMPLED.temperature, SAMPLED.top_p, seed
     )
-    parts = answer(prompts, sampling, EVALUATED_AT_ONCE, run.engine, run.tokenizer, run.grader)
+    parts = answer(prompts, sampling, EVALUATED_AT_ONCE["builtin"], run.engine, run.tokenizer, run.grader)
     return average([one.outcomes for part in parts for one in part])
 
 

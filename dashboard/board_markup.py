@@ -40,7 +40,7 @@ def facts(board: Board) -> str:
             f"model {PurePath(board.model).name}",
             f"trained on {'/'.join(PurePath(board.data).parts[-2:])}",
             f"{words.plural(board.steps, 'step')} of {board.prompts_per_step} prompts × {board.samples_per_prompt} responses",
-            f"evaluated {board.evaluated} at temperature {board.temperature:g}, top-p {board.top_p:g}, up to {board.max_tokens:,} tokens",
+            f"evaluated {board.evaluated} {board.decoding}, up to {board.max_tokens:,} tokens",
             f"{words.plural(sum(board.problems.values()), 'held-out problem')} ({', '.join(counts)})",
             f"grader {board.protocol['evaluation.grader']}",
             "experiment " + ", ".join(board.experiments),

@@ -117,8 +117,15 @@ def _results(run: RunDetail, found: Results) -> None:
     facts = [
         f"after step {last.trained_steps:,}" if last.trained_steps is not None else "",
         f"{words.plural(last.samples, 'sample')} per problem",
-        f"temperature {last.temperature:g}",
-        f"top-p {last.top_p:g}",
+        words.literal(
+            words.decoding(
+                engine=last.engine,
+                temperature=last.temperature,
+                top_p=last.top_p,
+                top_k=last.top_k,
+                stop=last.stop,
+            )
+        ),
         f"responses of at most {last.max_tokens:,} tokens" if last.max_tokens else "",
         f"grader {last.grader}" if last.grader else "",
     ]

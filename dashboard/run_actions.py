@@ -138,14 +138,22 @@ def _evaluate(run: RunDetail, steps: list[int]) -> None:
             key=f"{_EVALUATE}:samples",
             help="The k of avg@k.",
         )
+        engine = st.selectbox(
+            "Sampled by",
+            list(words.ENGINES),
+            index=list(words.ENGINES).index(_engine_of(run)),
+            format_func=words.ENGINES.__getitem__,
+            key=f"{_EVALUATE}:engine",
+            help="As the run samples, unless another is chosen; vLLM has to be installed beside the workers.",
+        )
         st.caption(
-            "Temperature, top-p and the longest response as in this run's own evaluations; `mtprl evaluate` takes others."
+            "Temperature, top-p, top-k, what ends a response and how long it may be are as in this run's own evaluations; `mtprl evaluate` takes others."
         )
         st.button(
             "Queue the evaluation",
             type="primary",
             on_click=_do,
-            args=(_EVALUATE, "quiz", lambda: _queue_evaluation(run, step, suite, samples)),
+            args=(_EVALUATE, "quiz", lambda: _queue_evaluation(run, step, suite, samples, engine)),
         )
 
 
@@ -155,8 +163,15 @@ def open_evaluate(step: int) -> None:
     st.session_state[_EVALUATED_STEP] = step
 
 
-def _queue_evaluation(run: RunDetail, step: int, suite: str, samples: int) -> str:
-    prepared = evaluations.prepare(evaluations.checkpoint(run, step), suite, {"samples": samples})
+def _engine_of(run: RunDetail) -> str:
+    """What the run samples with."""
+    named = run.config.get("rollout", {}).get("engine")
+    return named if named in words.ENGINES else "builtin"
+
+
+def _queue_evaluation(run: RunDetail, step: int, suite: str, samples: int, engine: str) -> str:
+    asked = {"samples": samples, "engine": engine}
+    prepared = evaluations.prepare(evaluations.checkpoint(run, step), suite, asked)
     queued = evaluations.queue(prepared)
     said = (
         f"run {queued} is queued: {words.plural(prepared.problems, 'problem')}, {words.plural(samples, 'sample')} each"

@@ -69,7 +69,10 @@ class Evaluated:
 
 def evaluation_terms(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """What must be equal for items to stand in one evaluation."""
-    return tuple(row[name] for name in ("samples", "temperature", "top_p", "max_tokens", "revision", "grader"))
+    return tuple(row[name] for name in _TERMS)
+
+
+_TERMS = ("samples", "temperature", "top_p", "top_k", "stop", "engine", "max_tokens", "revision", "grader")
 
 
 @dataclass(slots=True)
@@ -188,6 +191,10 @@ def _evaluation(result: Parsed, header: Row, event: Mapping[str, Any]) -> None:
         "max_tokens": _optional(_whole, event.get("max_tokens")),
         "revision": _optional(_short, event.get("revision")),
         "grader": _optional(_short, event.get("grader")),
+        # Before events said them, there was nothing else.
+        "engine": _short(event.get("engine", "builtin")),
+        "top_k": _whole(event.get("top_k", 0)),
+        "stop": [_text(text) for text in event.get("stop", ())],
     }
     said = Evaluated(row, _truth(event.get("adds", False)))
     for item in event["items"]:

@@ -238,6 +238,10 @@ evaluations = Table(
     Column("max_tokens", Integer),
     Column("revision", String(40)),
     Column("grader", String(40)),
+    # What sampled; of how many most likely tokens, 0: of all; a list of texts that end a response.
+    Column("engine", String(40), nullable=False, server_default="builtin"),
+    Column("top_k", Integer, nullable=False, server_default="0"),
+    Column("stop", JSON, nullable=False, server_default="[]"),
     UniqueConstraint("run_id", "benchmark", "step"),
 )
 

@@ -12,7 +12,8 @@ epoch). JSON has no NaN or infinity: such values stand as the strings "NaN", "In
                       tokens, truncated, by_token: {texts, log_probs, mtp_log_probs, agrees}}]; by_token has a list entry per token,
                       before the update: its text (empty where it ends no character), its log-prob, that of MTP depth 1, and whether
                       depth 1 has the same most likely token (1 or 0); null where depth 1 predicts none
-    evaluation        benchmark, samples, temperature, top_p, max_tokens, revision (of the problems), grader (its version),
+    evaluation        benchmark, samples, temperature, top_p, top_k (0: all), stop (texts that end a response), engine: builtin | vllm,
+                      max_tokens, revision (of the problems), grader (its version),
                       items: [{id, outcomes: [0 or 1 per sample]}], where the texts are kept also with problem, answer and
                       samples: [{completion, tokens, truncated, extracted, reason}]; adds: true where the items stand beside those
                       of earlier events, false where they take their place

@@ -36,8 +36,9 @@ from trainer.update.minibatch import OldLogProbs
 from trainer.update.tokens import by_token
 from trainer.warming import respond
 
-EVALUATED_AT_ONCE = 1024
-"""Responses that are sampled at once in an evaluation."""
+EVALUATED_AT_ONCE = {"builtin": 1024, "vllm": 16_384}
+"""By engine, responses that are asked for at once in an evaluation: vLLM decides by itself how many of them run, and the last of them
+leave less of it idle."""
 
 
 def train(config: RunConfig, folder: Path, sink: Sink, should_stop: Callable[[], bool] = lambda: False) -> str:
@@ -250,12 +251,15 @@ def evaluate_on(run: Training, name: str, prompts: list[Prompt]) -> float:
         max_tokens=longest,
         temperature=settings.temperature,
         top_p=settings.top_p,
+        top_k=settings.top_k,
+        stop=settings.stop,
         seed=derive(run.config.seed, f"evaluation {name}", run.step),
     )
-    shared = terms(name, prompts, settings, longest)
+    engine = run.config.rollout.engine
+    shared = terms(name, prompts, settings, longest, engine)
     outcomes: list[list[int]] = []
     with_texts = run.step == run.config.steps
-    for part in answer(prompts, sampling, EVALUATED_AT_ONCE, run.engine, run.tokenizer, run.grader):
+    for part in answer(prompts, sampling, EVALUATED_AT_ONCE[engine], run.engine, run.tokenizer, run.grader):
         items = [one.details() if with_texts else one.summary() for one in part]
         run.sink.emit("evaluation", step=run.step, adds=bool(outcomes), **shared, items=items)
         outcomes += [one.outcomes for one in part]

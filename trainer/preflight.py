@@ -112,7 +112,8 @@ def check_evaluation(config: EvaluationConfig) -> int:
     Raises:
         ConfigError: with every reason, each naming its field.
     """
-    if problems := [*model_problems(config.model), *chat_problems(config.model, _sections("", config.benchmarks))]:
+    asked = _sections("", config.benchmarks)
+    if problems := [*model_problems(config.model), *engine_problems(config), *chat_problems(config.model, asked)]:
         raise ConfigError(problems)  # before data sets are fetched
     total = 0
     for index, benchmark in enumerate(config.benchmarks):

@@ -103,7 +103,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     step = resumed.step if resumed else 0
     if resumed:
         check_continues(resumed.config, config, str(resumed.path))
-    fields = attempt_fields(accelerator, config.steps, resumed.step if resumed else None)
+    fields = attempt_fields(accelerator, config.steps, resumed.step if resumed else None, config.rollout.engine)
     sink.emit("attempt_started", step=step, **fields)
     for broken in checkpoints.broken:
         message = _skipped(broken, resumed)
@@ -215,7 +215,14 @@ def _sampler(
     from trainer.rollout.vllm.engine import VllmEngine  # most runs need none of it
 
     longest = max(len(prompt.tokens) for prompts in asked for prompt in prompts.kept)
-    return VllmEngine(config, joint, tokenizer.eos_token_id, longest + config.rollout.max_response_tokens)
+    return VllmEngine(
+        config,
+        joint,
+        tokenizer.eos_token_id,
+        longest + config.rollout.max_response_tokens,
+        accelerator.device,
+        getattr(joint.trunk.config, "max_position_embeddings", None),
+    )
 
 
 def _new_heads(config: RunConfig) -> str:

@@ -48,6 +48,20 @@ def evaluate(
     top_p: Annotated[
         float | None, typer.Option(help="Nucleus sampling; by default that of the run's evaluations, else 0.7.")
     ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Draw from so many most likely tokens, 0: from all; by default that of the run's evaluations, else 0.",
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="builtin|vllm",
+            help="What samples; by default what the run samples with, with its settings, else builtin. `--set rollout.vllm...` has vLLM's.",
+        ),
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest response; by default the run's, else 8192.")
     ] = None,
@@ -85,7 +99,14 @@ def evaluate(
         raise ConfigError(
             [Problem("--output", f"holds one evaluation, and {len(found)} are asked for; give one of them")]
         )
-    settings = {"samples": samples, "temperature": temperature, "top_p": top_p, "max_response_tokens": max_tokens}
+    settings = {
+        "samples": samples,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "engine": engine,
+        "max_response_tokens": max_tokens,
+    }
     asked = []
     for of in found:
         prompted = of if chat is None else replace(of, prompts={**(of.prompts or {}), "chat": chat})
@@ -103,12 +124,21 @@ def evaluate(
 
 
 def _said(run_id: int, prepared: Prepared, several: bool) -> str:
+    from backend import words
+
     config = prepared.config
     of = f", of {prepared.of.called}" if several else ""
     how = "by the chat template" if config.benchmarks[0].data.chat else "in plain"
+    sampled = words.decoding(
+        engine=config.rollout.engine,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        stop=config.stop,
+    )
     return (
         f"run {run_id} is queued{of}: {prepared.problems:,} problems, {config.samples} samples each, {prepared.problems * config.samples:,} "
-        f"answers; temperature {config.temperature:g}, top-p {config.top_p:g}, up to {config.max_response_tokens:,} tokens, asked {how}; "
+        f"answers; {sampled}, up to {config.max_response_tokens:,} tokens, asked {how}; "
         f"`mtprl watch {run_id}` follows it"
     )
 

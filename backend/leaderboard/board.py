@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
+from backend import words
 from trainer.evaluation.statistics import SEEDS_FOR_METHODS, Estimate, RankInterval
 
 
@@ -125,6 +126,28 @@ class Board:
     differs: tuple[FieldDifference, ...]
     """In what the nearest one differs."""
     rows: tuple[Row, ...]
+
+    @property
+    def engine(self) -> str:
+        """What sampled the answers; boards that were frozen before this was told have the built-in sampler's."""
+        return self.protocol.get("evaluation.engine", "builtin")
+
+    @property
+    def top_k(self) -> int:
+        """Of how many most likely tokens they were drawn; 0: of all."""
+        return self.protocol.get("evaluation.top_k", 0)
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Texts that ended them."""
+        return tuple(self.protocol.get("evaluation.stop", ()))
+
+    @property
+    def decoding(self) -> str:
+        """How they were sampled, in words."""
+        return words.decoding(
+            engine=self.engine, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, stop=self.stop
+        )
 
     @property
     def benchmarks(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,21 @@ MEAN = "mean"
 
 COLUMNS = (
     *("board", "model", "data", "steps", "prompts_per_step", "samples_per_prompt", "evaluated", "temperature", "top_p"),
-    *("max_tokens", "samples", "benchmark", "problems", "row", "regime", "algorithm", "variant", "runs", "seeds"),
+    *(
+        "top_k",
+        "stop",
+        "engine",
+        "max_tokens",
+        "samples",
+        "benchmark",
+        "problems",
+        "row",
+        "regime",
+        "algorithm",
+        "variant",
+        "runs",
+        "seeds",
+    ),
     *("avg_at_k", "low", "high", "standard_error", "difference", "difference_low", "difference_high"),
     *(
         "p",
@@ -57,7 +72,8 @@ def to_markdown(boards: Sequence[Board]) -> str:
 
 def _lines(board: Board, row: Row) -> Iterator[dict[str, Any]]:
     shared = {
-        **{name: getattr(board, name) for name in COLUMNS[1:11]},
+        **{name: getattr(board, name) for name in COLUMNS[1:14]},
+        "stop": json.dumps(board.stop),
         "board": board.key,
         "row": row.key,
         "regime": row.regime,
@@ -115,7 +131,7 @@ def facts(board: Board) -> str:
     """What all rows of a board have in common, in a sentence."""
     return (
         f"{board.model}, trained on {board.data}, {board.steps} steps of {board.prompts_per_step} × {board.samples_per_prompt}; evaluated "
-        f"{board.evaluated} at temperature {board.temperature:g}, top-p {board.top_p:g}, up to {board.max_tokens} tokens. Percent; 95 % intervals."
+        f"{board.evaluated} {board.decoding}, up to {board.max_tokens} tokens. Percent; 95 % intervals."
     )
 
 

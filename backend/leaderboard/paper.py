@@ -49,6 +49,7 @@ def apart(board: Board) -> list[FieldDifference]:
         "samples per problem": (board.samples, 32),
         "temperature": (board.temperature, 1.0),
         "top-p": (board.top_p, 0.7),
+        "top-k": (board.top_k, 0),
     }
     return [
         FieldDifference(field, f"{here:g}" if isinstance(here, float) else str(here), f"{there}")

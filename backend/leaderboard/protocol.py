@@ -25,6 +25,8 @@ from trainer.evaluation.statistics import Outcomes
 Protocol = Mapping[str, Any]
 
 _TRAINING = {"model", "data", "rollout", "reward", "steps"}
+_WITHOUT_MEANING = {"rollout.sequences_at_once", "rollout.vllm.cache_gib", "rollout.vllm.cuda_graphs"}
+"""What memory allows, and changes nothing of what is sampled."""
 _METHOD = {"regime", "algorithm", "mtp", "update", "optimizer"}
 _TRAINED_ALIKE = {"algorithm", "update", "optimizer"}
 _PROMPT = {"template", "chat", "system"}
@@ -47,13 +49,16 @@ class Entry:
         """What must be equal for two trainings to stand on one board."""
         first = next(iter(self.evaluations.values()))
         fields = {
-            **flat(self.config.model_dump(mode="json", include=_TRAINING)),
+            **_trained(self.config),
             "benchmarks": ", ".join(self.evaluations),
             "evaluation.by": BY_TRAINING if first.kind == Kind.TRAINING else BY_JOB,
             "evaluation.precision": self.evaluator.config["model"].get("mixed_precision", "no"),
             "evaluation.samples": first.samples,
             "evaluation.temperature": first.temperature,
             "evaluation.top_p": first.top_p,
+            "evaluation.top_k": first.top_k,
+            "evaluation.stop": first.stop,
+            "evaluation.engine": first.engine,
             "evaluation.max_response_tokens": first.max_tokens or self.config.rollout.max_response_tokens,
             "evaluation.grader": ", ".join(sorted({row.grader or _UNSAID for row in self.evaluations.values()})),
         }
@@ -100,6 +105,11 @@ def prompts_of(evaluator: RunDetail) -> dict[str, dict[str, Any]]:
 def key_of(values: Any) -> str:
     """A short name of plain values, the same for equal ones."""
     return _digest(values)[:_KEY_LENGTH]
+
+
+def _trained(config: RunConfig) -> dict[str, Any]:
+    fields = flat(config.model_dump(mode="json", include=_TRAINING))
+    return {name: value for name, value in fields.items() if name not in _WITHOUT_MEANING}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,6 +12,7 @@ from backend.runs import with_absolute_paths
 from backend.settings import variables
 from db.reads import RunDetail
 from trainer.config import EvaluationConfig, RunConfig, parse, parse_job, resolve, yaml_text
+from trainer.config.schema import Sampler
 from trainer.errors import ConfigError, MtprlError
 from trainer.presets import presets
 
@@ -68,9 +69,16 @@ def is_queued_by_training(job: RunDetail, of: RunDetail) -> bool:
         "samples": afterwards.samples,
         "temperature": config.evaluation.temperature,
         "top_p": config.evaluation.top_p,
+        "top_k": config.evaluation.top_k,
+        "stop": list(config.evaluation.stop),
+        "rollout": _sampler(config.rollout),
         "max_response_tokens": afterwards.max_response_tokens or job.config.get("max_response_tokens"),
     }
-    return all(job.config.get(name) == value for name, value in asked.items())
+    try:
+        own = parse_job(job.config).model_dump(mode="json")  # with what an older version did not say
+    except ConfigError:
+        return False
+    return all(own.get(name) == value for name, value in asked.items())
 
 
 def evaluation_command(job: RunDetail, of: RunDetail | None, target: str = "") -> str | None:
@@ -92,6 +100,8 @@ def evaluation_command(job: RunDetail, of: RunDetail | None, target: str = "") -
         **({"--step": job.evaluates_step} if of is not None else {}),
         "--temperature": f"{config.temperature:g}",
         "--top-p": f"{config.top_p:g}",
+        "--top-k": config.top_k,
+        "--engine": config.rollout.engine,
         "--max-tokens": config.max_response_tokens,
         "--experiment": experiment_again(job.experiment),
     }
@@ -100,11 +110,21 @@ def evaluation_command(job: RunDetail, of: RunDetail | None, target: str = "") -
     chats = {one.data.chat for one in config.benchmarks}
     if len(chats) == 1 and (of is None or chats != {_chat(of)}):
         parts.append("--chat" if chats == {True} else "--plain")
-    own = config.model_dump(mode="json", include={"name", "seed", "sequences", "launch"})
+    own = config.model_dump(mode="json", include={"name", "seed", "sequences", "launch", "stop", "rollout"})
     usual = EvaluationConfig(model=config.model, benchmarks=config.benchmarks).model_dump(mode="json", include=set(own))
+    usual["rollout"]["engine"] = config.rollout.engine
+    trained = _parsed(of) if of is not None else None
+    if trained is not None:  # of which the command takes over how it is sampled
+        usual["stop"] = list(trained.evaluation.stop)
+        if trained.rollout.engine == config.rollout.engine:
+            usual["rollout"] = _sampler(trained.rollout)
     for override in overrides({}, usual, own):
         parts += ["--set", override]
     return shlex.join(parts)
+
+
+def _sampler(sampler: Sampler) -> dict[str, Any]:
+    return sampler.model_dump(mode="json", include=set(Sampler.model_fields))
 
 
 def _alike(runs: Sequence[RunDetail]) -> list[list[RunDetail]]:

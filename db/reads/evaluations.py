@@ -40,6 +40,12 @@ class EvaluationRow:
     """Content hash of the problems; None where an older version did not say."""
     grader: str | None
     """Version of the grader; None where an older version did not say."""
+    engine: str
+    """What sampled: builtin or vllm."""
+    top_k: int
+    """Of how many most likely tokens was drawn; 0: of all."""
+    stop: list[str]
+    """Texts that ended a response."""
     time: float
     items: Mapping[str, str]
     """By item id: one character per sample, "1" right and "0" wrong."""

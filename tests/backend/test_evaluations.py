@@ -19,8 +19,10 @@ from db import claims, reads
 from db.runs import request_stop
 from db.statuses import Kind, Status
 from trainer.config import EvaluationConfig, RunConfig, load_job
+from trainer.config.schema import Sampler, Vllm
 from trainer.errors import ConfigError, StoreError
 from trainer.manifest import seal
+from trainer.rollout.vllm.installed import installed_version
 
 Config = Callable[..., RunConfig]
 Mtprl = Callable[..., tuple[int, str, str]]
@@ -38,7 +40,7 @@ def suite(tmp_path: Path) -> str:
 def trained(config: Config, values: dict[str, Any]) -> int:
     """A run with checkpoints of the steps 2 and 4, which asks its problems in a template."""
     data = {**values["data"], "template": "Q: {problem}"}
-    evaluation = {"temperature": 0.6, "top_p": 0.95}
+    evaluation = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "stop": ["\n\n"]}
     run_id = runs.submit(config(steps=4, data=data, seed=3, evaluation=evaluation), experiment="mine")
     for step in (2, 4):
         _checkpoint(run_id, step, Path(values["model"]["path"]))
@@ -69,6 +71,7 @@ def test_a_checkpoint_is_evaluated_in_the_form_in_which_its_run_was_trained(trai
     assert isinstance(written, EvaluationConfig)
     assert written.model.path.endswith("checkpoints/step-000004/model")
     assert (written.samples, written.temperature, written.top_p, written.max_response_tokens) == (2, 0.6, 0.95, 8)
+    assert (written.top_k, written.stop, written.rollout.engine) == (20, ("\n\n",), "builtin")
     assert (written.benchmarks[0].name, written.benchmarks[0].data.template) == ("held_out", "Q: {problem}")
     earlier = evaluations.checkpoint(look(trained), 2)
     assert earlier.values["model"]["path"].endswith("step-000002/model")
@@ -97,6 +100,56 @@ def test_what_could_not_work_is_refused_and_nothing_is_made(
     with pytest.raises(ConfigError, match=says):
         evaluations.prepare(evaluations.checkpoint(look(trained)), suite, settings, overrides)
     assert sorted((home / "runs").iterdir()) == before
+
+
+@pytest.fixture
+def with_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a vLLM were installed that can sample from any model."""
+    monkeypatch.setattr("trainer.preflight.engine_problems", lambda config: [])
+
+
+def test_a_checkpoint_is_sampled_as_its_run_samples_unless_another_engine_is_asked_for(
+    config: Config, values: dict[str, Any], suite: str, with_vllm: None
+) -> None:
+    drafting = {"draft_tokens": 1, "cache_gib": 2.0}
+    rollout = {**values["rollout"], "engine": "vllm", "vllm": drafting}
+    run_id = runs.submit(config(steps=4, rollout=rollout))
+    _checkpoint(run_id, 4, Path(values["model"]["path"]))
+
+    def sampler(**settings: Any) -> Sampler:
+        return evaluations.prepare(evaluations.checkpoint(look(run_id)), suite, settings).config.rollout
+
+    usual = Sampler(engine="vllm", vllm=Vllm(draft_tokens=1, cache_gib=2.0))
+    assert sampler() == usual
+    assert sampler(engine="vllm") == usual
+    assert sampler(engine="builtin") == Sampler()
+    model = evaluations.model(values["model"]["path"])
+    assert evaluations.prepare(model, suite).config.rollout == Sampler()
+    assert evaluations.prepare(model, suite, {"engine": "vllm"}).config.rollout == Sampler(engine="vllm")
+
+
+@pytest.mark.parametrize(
+    ("settings", "overrides", "says"),
+    [
+        ({"engine": "vllm"}, [], "stop: stop strings do not go with rollout.engine vllm yet"),
+        ({"engine": "sglang"}, [], "rollout.engine: "),
+        ({}, ["rollout.vllm.draft_tokens=1"], "rollout.vllm.draft_tokens: 1 has no effect with rollout.engine builtin"),
+        ({}, ["rollout.vllm.dtype=half"], "dtype: is no setting here"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_refused(
+    trained: int, suite: str, with_vllm: None, settings: dict[str, Any], overrides: list[str], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        evaluations.prepare(evaluations.checkpoint(look(trained)), suite, settings, overrides)
+
+
+@pytest.mark.skipif(installed_version() is not None, reason="vllm is installed here")
+def test_an_engine_that_is_not_installed_is_refused_before_anything_is_queued(
+    values: dict[str, Any], suite: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"rollout\.engine: vllm is not installed beside this program"):
+        evaluations.prepare(evaluations.model(values["model"]["path"]), suite, {"engine": "vllm"})
 
 
 def test_only_checkpoints_that_are_there_are_evaluated(trained: int, config: Config, suite: str) -> None:

@@ -168,3 +168,18 @@ def test_the_list_of_runs_tells_evaluations_and_compares_trainings_alone(job, fu
     assert str(job) not in link.query_string.partition("=")[2].split("%2C")
     app.selectbox(key="kind").set_value("Evaluations").run()
     assert html(app).count("run?run=") == 1
+
+
+def test_a_checkpoint_is_sampled_by_the_engine_that_was_chosen_and_the_page_says_by_which(
+    full_store, open_page, monkeypatch
+):
+    monkeypatch.setattr("trainer.preflight.engine_problems", lambda config: [])
+    app = open_page("run", run=str(checkpoint(full_store, "occ")))
+    app.session_state["evaluate"] = True
+    app.run()
+    assert app.selectbox(key="evaluate:engine").value == "builtin"
+    app.selectbox(key="evaluate:engine").set_value("vllm").run()
+    [button] = [button for button in app.button if button.label == "Queue the evaluation"]
+    button.click().run()
+    [row] = in_store(lambda connection: reads.list_runs(connection, kind=Kind.EVALUATION))
+    assert in_store(reads.get_run, row.id).config["rollout"]["engine"] == "vllm"

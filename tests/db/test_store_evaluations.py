@@ -99,7 +99,19 @@ def test_an_evaluation_that_goes_on_keeps_what_it_has_and_one_that_begins_anew_d
         assert len(connection.execute(select(tables.evaluation_samples)).all()) == 2
 
 
-@pytest.mark.parametrize("changed", [{"grader": "2"}, {"revision": "def"}, {"samples": 3}, {"top_p": 1.0}])
+def test_what_sampled_is_kept_and_of_older_trainers_that_say_nothing_the_built_in_sampler(store, evaluation):
+    reader = Reader(store, evaluation)
+    reader.feed(started(), said("a"))
+    row = _only(store, evaluation)
+    assert (row.engine, row.top_k, row.stop) == ("builtin", 0, [])
+    reader.feed(said("b", engine="vllm", top_k=20, stop=["\n\n", "###"]))
+    row = _only(store, evaluation)
+    assert (row.engine, row.top_k, row.stop) == ("vllm", 20, ["\n\n", "###"])
+
+
+@pytest.mark.parametrize(
+    "changed", [{"grader": "2"}, {"samples": 3}, {"top_p": 1.0}, {"top_k": 5}, {"stop": ["#"]}, {"engine": "vllm"}]
+)
 @pytest.mark.parametrize("at_once", [True, False])
 def test_items_of_other_terms_are_never_mixed(store, evaluation, changed, at_once):
     reader = Reader(store, evaluation)

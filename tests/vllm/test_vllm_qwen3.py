@@ -49,6 +49,14 @@ def test_what_a_prompt_is_answered_does_not_depend_on_the_prompts_beside_it(mode
     assert len({tuple(one.tokens) for one in twice[0]}) > 1
 
 
+def test_samples_that_are_asked_for_in_parts_are_those_of_the_whole(model):
+    engine, _ = model
+    whole = engine.generate(PROMPTS, sampling())
+    parts = [engine.generate(PROMPTS, sampling(samples=2, first_sample=first)) for first in (0, 2)]
+    together = [[*one, *other] for one, other in zip(*parts, strict=True)]
+    assert [[one.tokens for one in group] for group in whole] == [[one.tokens for one in group] for group in together]
+
+
 def test_samples_of_a_prompt_follow_the_models_distribution(model):
     engine, joint = model
     (group,) = engine.generate([PROMPTS[0]], sampling(samples=4000, max_tokens=1, temperature=0.5))
@@ -67,6 +75,14 @@ def test_top_p_samples_nothing_from_outside(model):
         ordered, order = joint.trunk(torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1).sort(descending=True)
     allowed = order[ordered.cumsum(0) - ordered < 0.3].tolist()
     assert {response.tokens[0] for response in group} <= set(allowed)
+
+
+def test_top_k_samples_nothing_from_outside(model):
+    engine, joint = model
+    (group,) = engine.generate([PROMPTS[0]], sampling(samples=300, max_tokens=1, top_k=3))
+    with torch.no_grad():
+        allowed = joint.trunk(torch.tensor([PROMPTS[0]])).logits[0, -1].topk(3).indices.tolist()
+    assert {response.tokens[0] for response in group} == set(allowed)
 
 
 def test_the_policy_is_taken_anew_after_a_stretch_of_sampling_and_old_prefixes_are_forgotten(model):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trainer.config import rules
-from trainer.config.schema import Benchmark, EvaluatedModel, Launch
+from trainer.config.schema import Benchmark, EvaluatedModel, Launch, Sampler, StopTexts
 from trainer.config.section import Document, Finite, NonNegative, Positive, Temperature
 from trainer.errors import ConfigError, Problem
 
@@ -33,17 +33,29 @@ class EvaluationConfig(Document):
     """Sampling temperature."""
     top_p: Annotated[Finite, Field(gt=0, le=1)] = PAPER_TOP_P
     """Nucleus sampling: the smallest set of tokens with this much probability."""
+    top_k: NonNegative = 0
+    """Draw from so many most likely tokens, before top-p; 0: from all."""
+    stop: StopTexts = ()
+    """Texts that end a response, as the end token does; the response keeps them."""
     max_response_tokens: Positive = PAPER_MAX_TOKENS
     """A response is cut here and counted as truncated."""
     seed: NonNegative = 0
     """Seed of the samples."""
-    sequences: Positive = 256
-    """Responses that each process samples at once: as many as memory holds."""
+    rollout: Sampler = Sampler()
+    """What samples, and how."""
+    sequences: Positive | None = None
+    """Responses that each process samples before they are graded and kept. None: 256 with the built-in sampler, which holds all of them in
+    memory at once, and 4096 with vLLM, which decides by itself how many run."""
     launch: Launch = Launch()
 
     @model_validator(mode="after")
     def _combinations_make_sense(self) -> EvaluationConfig:
-        problems = [*rules.name_problems(self.name), *rules.benchmark_problems("benchmarks", self.benchmarks)]
+        problems = [
+            *rules.name_problems(self.name),
+            *rules.sampler_problems(self.rollout),
+            *rules.stop_problems("stop", self.stop, self.rollout),
+            *rules.benchmark_problems("benchmarks", self.benchmarks),
+        ]
         if self.launch.sharding != "none":
             message = f"{self.launch.sharding} has no effect on an evaluation, in which every process holds the whole model; leave it at none"
             problems.append(Problem("launch.sharding", message))

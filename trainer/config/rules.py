@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from trainer.errors import Problem
 
 if TYPE_CHECKING:
-    from trainer.config.schema import Benchmark, Launch, RunConfig
+    from trainer.config.schema import Benchmark, Launch, RunConfig, Sampler
 
 NAME = r"^[\w .+-]{0,80}$"
 """What the name of a run may be; empty where it is to be named by what it does."""
@@ -193,31 +193,45 @@ def _regime_problems(config: RunConfig) -> list[Problem]:
 
 def _engine_problems(config: RunConfig) -> list[Problem]:
     rollout = config.rollout
+    problems = sampler_problems(rollout)
     if rollout.engine != "vllm":
-        given = rollout.vllm.model_dump(exclude_defaults=True)
-        return [
-            Problem(
-                f"rollout.vllm.{name}",
-                f"{value} has no effect with rollout.engine {rollout.engine}; set that to vllm, or leave this out",
-            )
-            for name, value in given.items()
-        ]
-    problems = []
+        return problems
     if rollout.speculative != "off":
         message = (
             f"{rollout.speculative} is for the built-in sampler; with rollout.engine vllm set rollout.vllm.draft_tokens"
         )
         problems.append(Problem("rollout.speculative", message))
-    if rollout.vllm.draft_sampling != "greedy" and not rollout.vllm.draft_tokens:
-        message = f"{rollout.vllm.draft_sampling} has no effect while rollout.vllm.draft_tokens is 0; set that to 1, or leave this out"
-        problems.append(Problem("rollout.vllm.draft_sampling", message))
-    if rollout.stop:
-        message = "stop strings do not go with rollout.engine vllm yet; leave them out, or set that to builtin"
-        problems.append(Problem("rollout.stop", message))
+    problems += stop_problems("rollout.stop", rollout.stop, rollout)
+    problems += stop_problems("evaluation.stop", config.evaluation.stop, rollout)
     if config.launch.sharding != "none":
         message = f"{config.launch.sharding} does not go with rollout.engine vllm yet; set one to none, or the other to builtin"
         problems.append(Problem("launch.sharding", message))
     return problems
+
+
+def sampler_problems(sampler: Sampler) -> list[Problem]:
+    """Settings of vLLM that would have no effect."""
+    if sampler.engine != "vllm":
+        given = sampler.vllm.model_dump(exclude_defaults=True)
+        return [
+            Problem(
+                f"rollout.vllm.{name}",
+                f"{value} has no effect with rollout.engine {sampler.engine}; set that to vllm, or leave this out",
+            )
+            for name, value in given.items()
+        ]
+    if sampler.vllm.draft_sampling != "greedy" and not sampler.vllm.draft_tokens:
+        message = f"{sampler.vllm.draft_sampling} has no effect while rollout.vllm.draft_tokens is 0; set that to 1, or leave this out"
+        return [Problem("rollout.vllm.draft_sampling", message)]
+    return []
+
+
+def stop_problems(field: str, stop: Sequence[str], sampler: Sampler) -> list[Problem]:
+    """What is wrong with the texts that end a response and stand in this field."""
+    if not stop or sampler.engine != "vllm":
+        return []
+    message = "stop strings do not go with rollout.engine vllm yet; leave them out, or set that to builtin"
+    return [Problem(field, message)]
 
 
 def _reward_problems(config: RunConfig) -> list[Problem]:

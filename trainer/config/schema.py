@@ -18,6 +18,8 @@ from trainer.config.method import Algorithm, Dapo, Regime
 from trainer.config.section import LARGEST, Decay, Document, Finite, NonNegative, Positive, Section, Temperature
 from trainer.errors import ConfigError
 
+StopTexts = tuple[Annotated[str, Field(min_length=1)], ...]
+
 LONGEST_BENCHMARK_NAME = 80  # characters: what the store's columns hold
 
 
@@ -74,14 +76,18 @@ class Vllm(Section):
         return values
 
 
-class Rollout(Section):
-    """Sampling of responses from the current policy."""
+class Sampler(Section):
+    """What samples."""
 
     engine: Literal["builtin", "vllm"] = "builtin"
-    """What samples, in training and in its evaluations: builtin (this program, on the model that is trained), or vLLM, which has to be
+    """What samples, in training and in its evaluations: builtin (this program, on the model itself), or vLLM, which has to be
     installed (docs/engines.md)."""
     vllm: Vllm = Vllm()
     """How vLLM samples."""
+
+
+class Rollout(Sampler):
+    """Sampling of responses from the current policy."""
 
     prompts_per_step: Positive = 64
     """Prompts per step."""
@@ -103,8 +109,8 @@ class Rollout(Section):
     """Sampling with drafts of the MTP heads, every token distributed as without (exact rejection sampling). auto: where a fixed model of costs
     expects it to be faster, from the rows that still run and the acceptance so far; on: always. Which tokens are drawn for a seed depends on where
     drafts are made; with auto therefore on launch.num_processes and sequences_at_once, too."""
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Texts that end a response in training, as the end token does; the response keeps them. Evaluations go on to the end token."""
+    stop: StopTexts = ()
+    """Texts that end a response in training, as the end token does; the response keeps them. Evaluations have evaluation.stop."""
 
 
 class Reward(Section):
@@ -184,6 +190,10 @@ class Evaluation(Section):
     """Sampling temperature of the evaluation."""
     top_p: Annotated[Finite, Field(gt=0, le=1)] = 0.7
     """Nucleus sampling: the smallest set of tokens with this much probability."""
+    top_k: NonNegative = 0
+    """Draw from so many most likely tokens, before top-p; 0: from all."""
+    stop: StopTexts = ()
+    """Texts that end a response in evaluations, as the end token does; the response keeps them. Those of training are rollout.stop."""
     afterwards: Afterwards | None = None
     """A further evaluation, as a run of its own that is queued when this one has finished; none: no such evaluation."""
 

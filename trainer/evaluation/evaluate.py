@@ -14,6 +14,9 @@ from trainer.rollout.prompts import Prompt
 from trainer.tasks import GRADER_VERSION, Grade, Grading, Item
 from trainer.tasks.revision import revision
 
+UNSAID = {"top_k": 0, "stop": [], "engine": "builtin"}
+"""What the fields of an `evaluation` event were before events said them."""
+
 
 class Sample(NamedTuple):
     """One response, graded."""
@@ -55,7 +58,11 @@ class Answered(NamedTuple):
 
 
 def terms(
-    benchmark: str, prompts: Sequence[Prompt], settings: Evaluation | EvaluationConfig, max_tokens: int
+    benchmark: str,
+    prompts: Sequence[Prompt],
+    settings: Evaluation | EvaluationConfig,
+    max_tokens: int,
+    engine: str,
 ) -> dict[str, Any]:
     """The fields of an `evaluation` event that all its items share: two results compare only where these are equal."""
     return {
@@ -63,6 +70,9 @@ def terms(
         "samples": settings.samples,
         "temperature": settings.temperature,
         "top_p": settings.top_p,
+        "top_k": settings.top_k,
+        "stop": list(settings.stop),
+        "engine": engine,
         "max_tokens": max_tokens,
         "revision": revision([prompt.item for prompt in prompts]),
         "grader": GRADER_VERSION,

@@ -15,22 +15,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+from transformers import PreTrainedTokenizerBase
+
 from trainer.config import EvaluationConfig
 from trainer.errors import ModelError, TrainingError
-from trainer.evaluation.evaluate import Answered, answer, average, metric, terms
+from trainer.evaluation.evaluate import UNSAID, Answered, answer, average, metric, terms
 from trainer.events import EVENTS_FILE, Sink
 from trainer.launch.attempt import attempt_fields
 from trainer.launch.device import accelerator_for
 from trainer.launch.world import World
-from trainer.models.storage import load_tokenizer, load_trunk
+from trainer.models.storage import load_tokenizer, load_trunk, positions_of
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.divided import DividedEngine, DividedGrader
-from trainer.rollout.engine import Sampling
+from trainer.rollout.engine import Engine, Sampling
 from trainer.rollout.prompts import Prompt, tokenize
 from trainer.seeds import derive
 from trainer.tasks import Grader, load
 
 _NO_LIMIT = 2**31
+
+AT_ONCE = {"builtin": 256, "vllm": 4096}
+"""By engine, `sequences` where the configuration does not say."""
 
 
 @dataclass
@@ -79,16 +85,15 @@ def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_st
     for asked in benchmarks:
         asked.take(kept)
     done = sum(len(asked.outcomes) for asked in benchmarks)
-    sink.emit("attempt_started", step=done, kind=config.kind, **attempt_fields(accelerator, total, done or None))
+    fields = attempt_fields(accelerator, total, done or None, config.rollout.engine)
+    sink.emit("attempt_started", step=done, kind=config.kind, **fields)
     sink.emit("stage", step=done, stage="loading")
-    trunk = load_trunk(config.model.path).to(accelerator.device).eval()
-    _warn_of_length(config, benchmarks, getattr(trunk.config, "max_position_embeddings", None), sink)
-    engine = DividedEngine(BuiltinEngine(trunk, tokenizer.eos_token_id, accelerator.autocast), world)
+    engine = DividedEngine(_sampler(config, benchmarks, tokenizer, accelerator, sink), world)
     sink.emit("stage", step=done, stage="rollout")
     with Grader() as own_grader:
         ask = partial(
             answer,
-            sequences=config.sequences * world.size,
+            sequences=(config.sequences or AT_ONCE[config.rollout.engine]) * world.size,
             engine=engine,
             tokenizer=tokenizer,
             grader=DividedGrader(own_grader, world),
@@ -97,7 +102,7 @@ def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_st
             done += len(part)
             sink.emit("evaluation", step=0, adds=True, **asked.terms, items=[one.details() for one in part])
             asked.outcomes.update({one.item.id: one.outcomes for one in part})
-            sink.emit("metrics", step=done, values=_progress(asked, part, seconds))
+            sink.emit("metrics", step=done, values=_progress(asked, part, seconds) | engine.finish().metrics())
             if world.any(should_stop()) and done < total:
                 return "stopped"
     if len(benchmarks) > 1:
@@ -110,7 +115,8 @@ def evaluate_model(config: EvaluationConfig, folder: Path, sink: Sink, should_st
 def answered_before(path: Path, benchmarks: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[int]]:
     """By benchmark and problem: the outcomes that an event file holds, of these benchmarks on exactly these terms.
 
-    The file may be as large as all that was answered, and its last line may be torn: it is read line by line.
+    The file may be as large as all that was answered, and its last line may be torn: it is read line by line. What an older version did
+    not say of its terms was as in `UNSAID`.
     """
     wanted = {one["benchmark"]: one for one in benchmarks}
     found: dict[tuple[str, str], list[int]] = {}
@@ -125,7 +131,7 @@ def answered_before(path: Path, benchmarks: Sequence[dict[str, Any]]) -> dict[tu
             except ValueError:  # torn by a process that was killed
                 continue
             asked = wanted.get(event.get("benchmark"))
-            if asked is not None and all(event.get(name) == value for name, value in asked.items()):
+            if asked is not None and all((UNSAID | event).get(name) == value for name, value in asked.items()):
                 found.update({(asked["benchmark"], item["id"]): item["outcomes"] for item in event["items"]})
     return found
 
@@ -143,6 +149,8 @@ def _answered(
                 max_tokens=config.max_response_tokens,
                 temperature=config.temperature,
                 top_p=config.top_p,
+                top_k=config.top_k,
+                stop=config.stop,
                 seed=derive(config.seed, f"evaluation {asked.name}"),
                 first=first,
             )
@@ -157,10 +165,34 @@ def _benchmarks(config: EvaluationConfig, tokenizer: Any) -> list[Asked]:
     for index, benchmark in enumerate(config.benchmarks):
         items = load(benchmark.data)[: benchmark.limit]
         prompts = tokenize(items, tokenizer, _NO_LIMIT, f"benchmarks.{index}.data").kept
-        benchmarks.append(
-            Asked(benchmark.name, prompts, terms(benchmark.name, prompts, config, config.max_response_tokens))
-        )
+        shared = terms(benchmark.name, prompts, config, config.max_response_tokens, config.rollout.engine)
+        benchmarks.append(Asked(benchmark.name, prompts, shared))
     return benchmarks
+
+
+def _sampler(
+    config: EvaluationConfig,
+    benchmarks: Sequence[Asked],
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    sink: Sink,
+) -> Engine:
+    """This process's sampler of answers to any of the problems."""
+    path, end_token = config.model.path, tokenizer.eos_token_id
+    prompts = max(len(prompt.tokens) for asked in benchmarks for prompt in asked.prompts)
+    longest, positions = prompts + config.max_response_tokens, positions_of(path)
+    if config.rollout.engine == "vllm":
+        from trainer.rollout.vllm.engine import VllmEngine  # most evaluations need none of it
+
+        return VllmEngine(config, None, end_token, longest, accelerator.device, positions)
+    trunk = load_trunk(path).to(accelerator.device).eval()
+    if positions is not None and longest > positions:
+        message = (
+            f"the longest prompt has {prompts} tokens and a response up to {config.max_response_tokens}, together more than the "
+            f"{positions} positions that {path} was made for; what lies beyond them says little of the model"
+        )
+        sink.emit("alarm", step=0, severity="warning", name="context_exceeded", message=message)
+    return BuiltinEngine(trunk, end_token, accelerator.autocast, tokenizer)
 
 
 def _check_still_there(path: str) -> None:
@@ -173,16 +205,6 @@ def _check_still_there(path: str) -> None:
         raise ModelError(
             f"model.path: {path} is gone; a run keeps its newest checkpoints and the best one (checkpoint.keep): evaluate one of those"
         )
-
-
-def _warn_of_length(config: EvaluationConfig, benchmarks: Sequence[Asked], positions: int | None, sink: Sink) -> None:
-    longest = max(len(prompt.tokens) for asked in benchmarks for prompt in asked.prompts)
-    if positions is not None and longest + config.max_response_tokens > positions:
-        message = (
-            f"the longest prompt has {longest} tokens and a response up to {config.max_response_tokens}, together more than the "
-            f"{positions} positions that {config.model.path} was made for; what lies beyond them says little of the model"
-        )
-        sink.emit("alarm", step=0, severity="warning", name="context_exceeded", message=message)
 
 
 def _progress(asked: Asked, part: Sequence[Answered], seconds: float) -> dict[str, float]:

@@ -10,11 +10,16 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from trainer.rollout.vllm.installed import installed_version
+
 LIBRARIES = ("torch", "transformers", "accelerate")
 
 
-def attempt_fields(accelerator: Accelerator, total_steps: int, resumed_from: int | None) -> dict[str, Any]:
+def attempt_fields(accelerator: Accelerator, total_steps: int, resumed_from: int | None, engine: str) -> dict[str, Any]:
     """The fields of the `attempt_started` event."""
+    libraries = {name: version(name) for name in LIBRARIES}
+    if engine == "vllm":
+        libraries["vllm"] = installed_version() or "missing"
     processes = accelerator.num_processes
     device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
     return {
@@ -25,5 +30,5 @@ def attempt_fields(accelerator: Accelerator, total_steps: int, resumed_from: int
         "processes": processes,
         "threads": torch.get_num_threads(),
         "device": device if processes == 1 else f"{processes} x {device}",
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": {"python": platform.python_version(), **libraries},
     }

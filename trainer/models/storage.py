@@ -39,6 +39,7 @@ __all__ = [
     "load_joint",
     "load_tokenizer",
     "load_trunk",
+    "positions_of",
     "published_tensors",
     "save_joint",
     "stored_depths",
@@ -91,6 +92,19 @@ def load_trunk(path: str) -> PreTrainedModel:
         ModelError: nothing loadable is there.
     """
     return _load(path, _folder(path), None, 0)
+
+
+def positions_of(path: str) -> int | None:
+    """How many tokens a model was made for; None where it does not say.
+
+    Raises:
+        ModelError: nothing loadable is there.
+    """
+    try:
+        config = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_not_loadable(path, error)) from error
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def stored_depths(path: str) -> int:

