@@ -264,7 +264,9 @@ def _exact(config: RunConfig, trunk: int) -> dict[str, int]:
     """
     parts = {}
     regime, depths = config.regime, config.model.mtp_depths
-    if isinstance(regime, Oracle) or (isinstance(regime, Occ) and regime.exact_every is not None):
+    if isinstance(regime, Oracle):  # the first of them is the update's own
+        parts["exact gradients"] = _FLOAT * trunk * (2 + depths)
+    if isinstance(regime, Occ) and regime.exact_every is not None:
         parts["exact gradients"] = _FLOAT * trunk * (3 + depths)
     if config.audit.every:
         parts["audit"] = _FLOAT * trunk * (2 * (1 + 2 * depths) + 2 + 3)

@@ -100,7 +100,7 @@ class Occ(Section):
 
 
 class Oracle(Section):
-    """As policy, with lambda_plus c / v2 from the exact gradients of every mini-batch: what occ estimates, at a far higher price."""
+    """As policy, with lambda_plus c / v2 from the exact gradients of every mini-batch: what occ estimates, at the price of one more backward pass per depth."""
 
     kind: Literal["oracle"] = "oracle"
     lambda_plus: Annotated[Finite, Field(ge=0)] = 1.0

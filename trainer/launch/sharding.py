@@ -49,6 +49,13 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def divided_as(part: Tensor, like: Tensor) -> Tensor:
+    """The divided tensor, divided as another is, of which this is the process's part: undoes `local`."""
+    if not isinstance(like, DTensor):
+        return part
+    return DTensor.from_local(part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
+
+
 class WholeModel:
     """A copy of a model that is to be divided, with memory for its parameters only while they are needed."""
 

@@ -42,11 +42,17 @@ def trains_trunk(config: RunConfig) -> bool:
 
 
 class LossParts(NamedTuple):
-    """Scalars with gradient; their sum is minimised."""
+    """With gradient; their sum is minimised."""
 
     policy: Tensor
-    regime: Tensor
+    depths: Tensor
+    """[K] the regime's MTP loss of each depth, weighed; they count 1 / K each. One 0 where the regime has none."""
     heads: Tensor
+
+    @property
+    def regime(self) -> Tensor:
+        """The regime's MTP loss."""
+        return self.depths.mean()
 
     @property
     def total(self) -> Tensor:
@@ -84,14 +90,14 @@ class Losses:
             coefficients: [K] lambda per depth.
         """
         policy = self.main(batch, predictions.log_probs) if self.trains_trunk else predictions.log_probs.new_zeros(())
-        regime = heads = policy.new_zeros(())
+        regime, heads = policy.new_zeros(1), policy.new_zeros(())
         if self._regime_loss is not None:
             depths = batch.depths(predictions.mtp_log_probs[self._reaches[0]])
             weighed = [
                 self._regime_loss(depth, self.policy_loss, coefficient.to(policy))
                 for depth, coefficient in zip(depths, coefficients, strict=True)
             ]
-            regime = torch.stack(weighed).mean()
+            regime = torch.stack(weighed)
         if "heads" in self._reaches:
             heads = self._head_scale * torch.stack(self.of_heads(batch, predictions)).mean()
         return LossParts(policy, regime, heads)

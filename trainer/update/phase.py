@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from trainer.config import RunConfig
+from trainer.config import Oracle, RunConfig
 from trainer.errors import NotFiniteError
 from trainer.launch.sharding import local
 from trainer.launch.world import World
@@ -21,9 +21,9 @@ from trainer.objectives.algorithms import ALGORITHMS
 from trainer.objectives.coefficient import Sums
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.collect import Experience
-from trainer.update.exact import dot_in, exact_sums, shared_gradients
+from trainer.update.exact import Gradients, dot_in, exact_sums, shared_gradients, trained
 from trainer.update.finite import check_gradients, check_losses, check_trained
-from trainer.update.losses import Losses, reaches
+from trainer.update.losses import Losses, LossParts, reaches
 from trainer.update.measure import Metrics, References, ReferenceSums, add_metrics, share, total_sums
 from trainer.update.minibatch import MiniBatch, OldLogProbs
 from trainer.update.pieces import Piece, cut, sizes_of
@@ -37,6 +37,8 @@ class _Measured(NamedTuple):
     """Per piece."""
     used: list[Tensor]
     """[K] lambda of each piece."""
+    depths: list[Tensor]
+    """[K] the regime's loss of each depth, weighed with them."""
 
 
 class _Ahead(NamedTuple):
@@ -162,26 +164,65 @@ class Updater:
             TrainingError: a parameter that should train has no gradient on a phase's first mini-batch.
         """
         pieces = self.pieces(batch)
+        if isinstance(self.config.regime, Oracle):
+            return self._step_from_parts(pieces, first_of_phase=first_of_phase)
         exact = self._exact_sums(pieces) if self.tracker.needs_exact else None
         if exact is not None:
             self.tracker.take_exact(exact)
         ahead = self._ahead(batch, pieces, first_of_phase)
         with self.world.together():
-            mine = self._accumulate(pieces, ahead, first_of_phase)
+            mine = self._accumulate(pieces, ahead, first_of_phase, lambda parts: self.accelerator.backward(parts.total))
         of_all = self.world.gather(mine)
+        self._add_up_gradients()
+        # Where every micro-batch has its own coefficient, their mean is what is logged.
+        used = torch.stack([one for part in of_all for one in part.used]).mean(dim=0)
+        return self._finish(of_all, exact, used, first_of_phase=first_of_phase)
+
+    def _step_from_parts(self, pieces: list[MiniBatch], *, first_of_phase: bool) -> Metrics:
+        """The oracle's: the gradient of every loss by itself gives lambda, and their sum, weighed with it, is the update's gradient."""
+        trunk = trained(self.joint.trunk)
+        gradients = Gradients([*trunk, *trained(self.joint.mtp)], self.world)
+        ahead = _Ahead(torch.ones(self.joint.depths, dtype=torch.float64))
+        with self.world.together():
+            mine = self._accumulate(
+                pieces, ahead, first_of_phase, lambda parts: gradients.add([parts.policy + parts.heads, *parts.depths])
+            )
+        of_all = self.world.gather(mine)
+        gradients.add_up()
+        rl, *mtp = gradients.of(len(trunk))
+        exact = [exact_sums(rl, depth, dot_in(self.world)) for depth in mtp]
+        self.tracker.take_exact(exact)
+        used = self.tracker.coefficients(None, first_of_phase=first_of_phase)
+        # Where lambda is not finite, some gradient is not; weighed with 0 it alone stays so, and is named.
+        gradients.weigh([1.0, *(used / len(used)).nan_to_num(0.0, 0.0, 0.0).tolist()])
+        losses = sum((one for part in of_all for one in part.depths), torch.zeros_like(used))
+        metrics = self._finish(of_all, exact, used, first_of_phase=first_of_phase)
+        return {**metrics, "mtp/trunk_loss": float((used * losses).mean())}
+
+    def _finish(
+        self, of_all: list[_Measured], exact: list[Sums] | None, used: Tensor, *, first_of_phase: bool
+    ) -> Metrics:
+        """Make the optimiser step with the gradients that there are, and say what was measured.
+
+        Args:
+            of_all: of every process.
+            exact: c and v2 per depth, where they were measured.
+            used: [K] lambda.
+            first_of_phase: whether this is the phase's first mini-batch.
+        """
         sums = total_sums([one for part in of_all for one in part.sums])
         metrics = add_metrics([part.metrics for part in of_all])
-        # Where every micro-batch has its own coefficient, their mean is what is logged.
-        used = torch.stack([one for part in of_all for one in part.used])
-        logged = used.mean(dim=0).tolist() if self.tracker.has_coefficient else None
         self.tracker.observe(sums[self._references.used], first_of_phase=first_of_phase)
+        logged = used.tolist() if self.tracker.has_coefficient else None
         measured = self._references.metrics(sums, exact, logged)
         return {**metrics, **measured, **self._optimise(first_of_phase=first_of_phase)}
 
-    def _accumulate(self, pieces: list[MiniBatch], ahead: _Ahead, first_of_phase: bool) -> _Measured:
-        """Add this process's part of the gradients to `.grad`, piece by piece."""
+    def _accumulate(
+        self, pieces: list[MiniBatch], ahead: _Ahead, first_of_phase: bool, backward: Callable[[LossParts], None]
+    ) -> _Measured:
+        """Make this process's part of the gradients, piece by piece."""
         metrics: Metrics = defaultdict(float)
-        sums, used = [], []
+        sums, used, depths = [], [], []
         not_finite: NotFiniteError | None = None
         for index, piece in enumerate(pieces):
             predictions = ahead.predictions[index] if ahead.predictions else self._predict(piece)
@@ -190,7 +231,7 @@ class Updater:
             if lambdas is None:
                 lambdas = self.tracker.coefficients(measured[self._references.used], first_of_phase=first_of_phase)
             parts = self._losses(piece, predictions, lambdas)
-            self.accelerator.backward(parts.total)
+            backward(parts)
             shares = share(self._losses, piece, predictions, parts)
             try:
                 check_losses(shares.values(), self.joint, predictions, parts)
@@ -201,11 +242,12 @@ class Updater:
             for name, value in shares.items():
                 metrics[name] += value
             sums.append(measured)
+            depths.append(parts.depths.detach().cpu())
             if not piece.is_idle:
                 used.append(lambdas)
         if not_finite is not None:
             raise not_finite
-        return _Measured(dict(metrics), sums, used)
+        return _Measured(dict(metrics), sums, used, depths)
 
     def _predict(self, piece: MiniBatch) -> Predictions:
         return self.model(piece.sequences, self._temperature, self._reaches, diverging=self._losses.distils)
@@ -237,7 +279,6 @@ class Updater:
 
     def _optimise(self, *, first_of_phase: bool) -> Metrics:
         """Clip trunk and heads each by itself, step, and say how large the gradients were."""
-        self._add_up_gradients()
         if first_of_phase:
             check_trained(self.joint)
         norms = {}

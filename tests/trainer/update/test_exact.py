@@ -120,6 +120,19 @@ def test_the_oracle_moves_the_trunk_as_policy_does_at_the_same_coefficient(make_
         torch.testing.assert_close(tensor, policy.joint.state_dict()[name], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("update", [{"mini_batches": 2}, {"mini_batches": 2, "micro_batch_sequences": 2}])
+def test_one_forward_pass_of_each_piece_gives_the_oracle_its_coefficient_and_its_update(
+    make_joint, make_config, experience, update
+):
+    phase = Phase(make_joint(2), make_config({"kind": "oracle"}, update=update))
+    old = phase.updater.old_log_probs(experience.sequences)
+    batch = phase.updater.mini_batch(experience, old, 0)
+    passes = []
+    phase.joint.register_forward_hook(lambda *_: passes.append(1))
+    phase.updater.step(batch, first_of_phase=True)
+    assert len(passes) == len(phase.updater.pieces(batch))
+
+
 @pytest.mark.parametrize("lambda_plus", [0.0, 0.3, 1.0, 4.0])
 def test_on_a_quadratic_lambda_is_the_closed_form_the_best_of_all_coefficients_and_gains_what_is_predicted(lambda_plus):
     # J(theta) = -L/2 |theta - optimum|^2 is exactly as smooth as the bound assumes; the MTP loss is another function of theta.
