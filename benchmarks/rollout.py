@@ -1,6 +1,6 @@
 """Tokens per second of the built-in sampler against transformers' `generate`, and of drafts against none: same model, same numerics, one process.
 
-    python -m benchmarks.rollout [--threads 1] [--rounds 9] [--write docs/results/rollout.md]
+    python -m benchmarks.rollout [--threads 1] [--rounds 9] [--device cuda] [--write docs/results/rollout.md]
 
 Contenders take turns, in another order in every round. Each one's speed is that of its best round, because a machine that does other things
 at the same time only ever makes a round slower; beside it stands the median of the ratios within the rounds.
@@ -56,12 +56,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--write", type=Path)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     lines: list[str] = []
-    for section in (partial(_about, settings.threads), against_generate, drafts):
+    sections = (against_generate, drafts)
+    for section in (partial(_about, settings), *(partial(section, settings.device) for section in sections)):
         found = section(settings.rounds)
         print("\n".join(found), flush=True)
         lines += found
@@ -69,9 +71,9 @@ def main() -> None:
         settings.write.write_text("\n".join(["# Sampling", "", *lines]))
 
 
-def against_generate(rounds: int) -> list[str]:
+def against_generate(device: torch.device, rounds: int) -> list[str]:
     """The built-in sampler and `generate` on the demo's model with random parameters."""
-    joint = new_model().eval()
+    joint = new_model().to(device).eval()
     contenders = {"generate": _generate(joint), "built-in": _builtin(joint)}
     rows = []
     for shape in SHAPES:
@@ -90,10 +92,10 @@ def against_generate(rounds: int) -> list[str]:
     return ["## Against transformers' generate", "", *table(head, rows), ""]
 
 
-def drafts(rounds: int) -> list[str]:
+def drafts(device: torch.device, rounds: int) -> list[str]:
     """Drafts on and off, with a drafter that is always right and with one that knows nothing."""
     rows = []
-    for name, joint in {"always right": perfect(deep()), "at random": scattered(deep())}.items():
+    for name, joint in {"always right": perfect(deep().to(device)), "at random": scattered(deep().to(device))}.items():
         engines = {
             "none": BuiltinEngine(joint.trunk, NEVER),
             "on": BuiltinEngine(joint.trunk, NEVER, drafter=joint, drafts_always=True),
@@ -180,7 +182,7 @@ def _generate(joint: JointModel) -> Sample:
 
     def sample(prompts: list[list[int]], shape: Shape, turn: int) -> int:
         torch.manual_seed(turn)
-        given = torch.tensor(prompts)
+        given = torch.tensor(prompts, device=joint.trunk.device)
         with torch.inference_mode():
             whole = joint.trunk.generate(
                 given,
@@ -203,10 +205,12 @@ def _first(drafted: Drafted) -> float:
     return drafted.accepted[0] / drafted.drafts
 
 
-def _about(threads: int, rounds: int) -> list[str]:
+def _about(settings: argparse.Namespace, rounds: int) -> list[str]:
+    threads, on_gpu = settings.threads, settings.device.type == "cuda"
+    where = f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} machine"
     return [
-        f"`python -m benchmarks.rollout --threads {threads} --rounds {rounds}`: the demo's model (Qwen3, 0.2 M parameters, random), float32, "
-        f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} machine, torch {torch.__version__}. Temperature 1, "
+        f"`python -m benchmarks.rollout --threads {threads} --rounds {rounds}{' --device cuda' if on_gpu else ''}`: the demo's model (Qwen3, 0.2 M "
+        f"parameters, random), float32, {torch.cuda.get_device_name() if on_gpu else where}, torch {torch.__version__}. Temperature 1, "
         f"prompts of {PROMPT} tokens, speed of the best of {rounds} rounds, contenders in turn.",
         "",
     ]
