@@ -67,7 +67,7 @@ def peak_of(tokens: int, vocabulary: int, *, at_once: bool) -> int:
     return int(subprocess.check_output(command, text=True, env=environment()).split()[-1])
 
 
-def make(tokens: int, vocabulary: int, *, at_once: bool) -> None:
+def make(tokens: int, vocabulary: int, *, at_once: bool, device: str = "cpu") -> None:
     """Log-probs of so many tokens, and their gradient."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -76,8 +76,8 @@ def make(tokens: int, vocabulary: int, *, at_once: bool) -> None:
 
     sizes = {"hidden_size": HIDDEN, "intermediate_size": 2 * HIDDEN, "num_hidden_layers": 2, "head_dim": 16}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
-    trunk = Qwen3ForCausalLM(Qwen3Config(vocab_size=vocabulary, **sizes, **heads))
-    given = torch.randint(vocabulary, (1, tokens + 1), generator=torch.Generator().manual_seed(0))
+    trunk = Qwen3ForCausalLM(Qwen3Config(vocab_size=vocabulary, **sizes, **heads)).to(device)
+    given = torch.randint(vocabulary, (1, tokens + 1), generator=torch.Generator().manual_seed(0)).to(device)
     hidden = trunk.get_decoder()(input_ids=given, use_cache=False).last_hidden_state[0, :-1]
     lm_head = trunk.get_output_embeddings().weight
     most = ALL if at_once else MOST_LOGITS

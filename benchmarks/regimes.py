@@ -14,22 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 
-import trainer
 from benchmarks import plan, report
 from benchmarks.bases import make_base
+from benchmarks.origin import about
 from benchmarks.plan import Job
 from benchmarks.records import FOLDER, refresh
 from benchmarks.timing import write
@@ -88,7 +85,7 @@ def timing_command(out: Path) -> None:
     torch.set_num_threads(1)
     for base in plan.BASES:
         make_base(out, base)
-    print(write(out, {**_about(), "load": os.getloadavg()[0]}).read_text(), end="")
+    print(write(out, {**about(), "load": os.getloadavg()[0]}).read_text(), end="")
 
 
 def report_command(out: Path | None, folder: Path = FOLDER) -> None:
@@ -119,29 +116,11 @@ class Progress:
 
 def _note(out: Path) -> str:
     """Note an attempt in the folder; when it was started, by which its runs name it."""
-    about = _about()
-    print(json.dumps(about), flush=True)
+    now = about()
+    print(json.dumps(now), flush=True)
     with (out / "attempts.jsonl").open("a") as file:
-        file.write(json.dumps(about) + "\n")
-    return str(about["started"])
-
-
-def _about() -> dict[str, Any]:
-    """Which code runs when, and on what."""
-    root = Path(trainer.__file__).parents[1]
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True).stdout.strip()
-
-    commit = git("rev-parse", "--short", "HEAD")
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "clean": bool(commit) and not git("status", "--porcelain"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
+        file.write(json.dumps(now) + "\n")
+    return str(now["started"])
 
 
 def _end(number: int, frame: FrameType | None) -> None:

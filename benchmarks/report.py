@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from benchmarks import audited, comparisons, curves, plan, seen
-from benchmarks.bases import TEST_PROBLEMS
+from benchmarks.bases import SMALL
 from benchmarks.comparisons import DETACHED, JOINT, Contrast, block_table, contrast_table, pooled_table
 from benchmarks.markdown import number, points, seeds, table
 from benchmarks.plan import ARMS, Arm, Row
@@ -141,7 +141,7 @@ def _measures(rows: Sequence[Row]) -> list[str]:
             gaps.setdefault(row["seed"], []).append(row["sampled"] - row["accuracy"][-1])
     found = comparisons.average([fmean(values) for values in gaps.values()])
     return [
-        f"* Accuracy is exact: the mean probability of the one right response over {TEST_PROBLEMS} held-out problems, so no sample is drawn. As a check, "
+        f"* Accuracy is exact: the mean probability of the one right response over {SMALL.test_problems} held-out problems, so no sample is drawn. As a check, "
         f"avg@{SAMPLED.samples} by sampling at the end of each run differs from it by {points(found)} points on average.",
         f"* *Final* is the mean of the last {LAST} measurements (every {MEASURE_EVERY} steps), *area* the mean height of the curve.",
         "* Differences (Δ) are in percentage points, paired by seed: arm and detach have the same base and the same data. Over all blocks: the mean over "

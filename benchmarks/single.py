@@ -28,6 +28,8 @@ LAST = 3
 """Measurements, or steps, whose mean is a run's first or final value."""
 CURVE_POINTS = 10
 SAMPLED = Evaluation(samples=8, temperature=1.0, top_p=1.0)
+MOST_LIKELY = 1
+"""Tokens that greedy decoding draws from."""
 
 CURVES = ("coefficient", "coefficient_main", "coefficient_own", "c_hat", "v2_hat", "gain")
 ENDS = (
@@ -65,7 +67,8 @@ def run_job(job: Job, out: Path, coefficient: float | None, grader: Grader) -> d
         # Nothing is ever saved, so there is no checkpoint to resume from.
         run = prepare(config, out / "no-checkpoints", sink, grader)
         accuracy = _train(run, base_folder(out, job.base) / "test.jsonl")
-        sampled = _sampled_accuracy(run, base_folder(out, job.base) / "test.jsonl")
+        sampled = _sampled_accuracy(run, base_folder(out, job.base) / "test.jsonl", SAMPLED.samples)
+        greedy = _sampled_accuracy(run, base_folder(out, job.base) / "test.jsonl", 1, top_k=MOST_LIKELY)
     except TrainingError as error:
         return {**row, "failed": str(error)}
     results = {
@@ -73,6 +76,7 @@ def run_job(job: Job, out: Path, coefficient: float | None, grader: Grader) -> d
         "auc": _area(accuracy),
         "accuracy": accuracy,
         "sampled": sampled,
+        "greedy": greedy,
         **summary(sink, config),
         "seconds": time.perf_counter() - start,
     }
@@ -92,14 +96,13 @@ def _train(run: Training, test: Path) -> list[float]:
     return accuracy
 
 
-def _sampled_accuracy(run: Training, test: Path) -> float:
+def _sampled_accuracy(run: Training, test: Path, samples: int, top_k: int = 0) -> float:
     """avg@k on the held-out problems, as any evaluation takes it."""
     items = load(run.config.data.model_copy(update={"path": str(test)}))
     prompts = tokenize(items, run.tokenizer, run.config.rollout.max_prompt_tokens, "data").kept
     seed = derive(run.config.seed, "sampled accuracy")
-    sampling = Sampling(
-        SAMPLED.samples, run.config.rollout.max_response_tokens, SAMPLED.temperature, SAMPLED.top_p, seed
-    )
+    longest = run.config.rollout.max_response_tokens
+    sampling = Sampling(samples, longest, SAMPLED.temperature, SAMPLED.top_p, seed, top_k=top_k)
     parts = answer(prompts, sampling, EVALUATED_AT_ONCE["builtin"], run.engine, run.tokenizer, run.grader)
     return average([one.outcomes for part in parts for one in part])
 

@@ -21,11 +21,7 @@ TINY = plan.merged(plan.RECIPE, {"steps": 5, "rollout": {"prompts_per_step": 4, 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("regimes")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bases, "TARGET_ACCURACY", (0.0, 1.0))
-        patch.setattr(bases, "TRAIN_PROBLEMS", 100)
-        patch.setattr(bases, "TEST_PROBLEMS", 16)
-        make_base(folder, "sorting")
+    make_base(folder, "sorting", making=bases.SMALL._replace(target=(0.0, 1.0), train_problems=100, test_problems=16))
     return folder
 
 

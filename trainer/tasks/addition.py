@@ -12,10 +12,10 @@ from pathlib import Path
 DIGITS = 3
 
 
-def worked_response(a: int, b: int) -> str:
+def worked_response(a: int, b: int, digits: int = DIGITS) -> str:
     """The addition written out from the last digit, with each carry added where it is due, and the answer line."""
     parts, carry = [], 0
-    for place in range(DIGITS):
+    for place in range(digits):
         x, y = a // 10**place % 10, b // 10**place % 10
         total = x + y + carry
         parts.append(f"{x}+{y}{'+1' if carry else ''}={total}")
