@@ -12,16 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "mtprl_products"
 FEW = 16
 """Query tokens up to which it is used; more go to the fused kernel, which does not lay out their scores."""
-
-TINY = 400
-"""Multiplications of one head below which torch takes a slow product of matrices on processors."""
 
 _WITHOUT_MEANING = frozenset({"position_ids", "use_cache", "cache_position", "output_attentions", "is_causal"})
 """What models hand over that changes nothing of attention with an explicit mask and a cache."""
@@ -62,25 +59,31 @@ def product_attention(
     wanted = [name for name, setting in special.items() if setting is not None and name not in _WITHOUT_MEANING]
     if wanted or dropout:
         raise SpecialAttention(", ".join(wanted) or "dropout")
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return attend(query, key, value, attention_mask, scaling), None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+    """softmax(q k^T scaling + mask) v as [B, T, heads, E], of the shapes that `product_attention` takes."""
     batch, heads, tokens, size = query.shape
-    if tokens > FEW or (
-        tokens > 1 and attention_mask is None
-    ):  # without a mask several tokens see one another causally
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling)
+    shared, columns = key.shape[1:3]
+    if tokens > FEW or (tokens > 1 and mask is None):  # without a mask several tokens see one another causally
+        mixed = scaled_dot_product_attention(
+            query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != shared
+        )
+        return mixed.transpose(1, 2)
     # The heads that share keys stand side by side, as if they were further tokens of one head.
-    shared = key.shape[1]
-    grouped = (query * (size**-0.5 if scaling is None else scaling)).reshape(batch, shared, -1, size)
-    is_tiny = grouped.shape[2] * key.shape[2] * size < TINY
-    scores = (grouped.unsqueeze(3) * key.unsqueeze(2)).sum(dim=-1) if is_tiny else grouped @ key.transpose(-1, -2)
-    scores = scores.view(batch, heads, tokens, -1)
-    if attention_mask is not None:
-        mask = attention_mask[..., : key.shape[2]]
-        is_bool = mask.dtype == torch.bool
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if is_bool else scores + mask
+    grouped = (query * scaling).reshape(batch, shared, -1, size)
+    scores = (grouped @ key.transpose(-1, -2)).view(batch, heads, tokens, columns)
+    if mask is not None:
+        scores += additive(mask) if mask.dtype == torch.bool else mask
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-    weights = weights.view(batch, shared, -1, key.shape[2])
-    mixed = (weights.unsqueeze(-1) * value.unsqueeze(2)).sum(dim=3) if is_tiny else weights @ value
-    return mixed.view(batch, heads, tokens, -1).transpose(1, 2), None
+    return (weights.view(batch, shared, -1, columns) @ value).view(batch, heads, tokens, -1).transpose(1, 2)
+
+
+def additive(may_look: Tensor) -> Tensor:
+    """What is added to scores: 0 where `may_look` is true, minus the largest number elsewhere."""
+    return torch.zeros_like(may_look, dtype=torch.float32).masked_fill_(~may_look, torch.finfo(torch.float32).min)
 
 
 AttentionInterface.register(NAME, product_attention)

@@ -13,7 +13,7 @@ from trainer.errors import ModelError, NotFiniteError
 from trainer.models.joint import JointModel
 from trainer.models.log_probs import full_logits
 from trainer.rollout.attention import products_in
-from trainer.rollout.decoding import Decoder, GrowingDecoder, Padded, PreallocatedDecoder, agrees
+from trainer.rollout.decoding import Decoder, GrowingDecoder, Padded, Way, decoder_of, way_of
 from trainer.rollout.drafting import Drafter
 from trainer.rollout.drawing import allowed, draw, log_probs_of, uniform
 from trainer.rollout.engine import Drafted, Response, Sampling, drafted_in_all
@@ -33,8 +33,9 @@ class BuiltinEngine:
     taken out of the batch. Every prompt has random numbers of its own, so that its responses are the same (but
     for rounding) however the prompts are divided among batches and processes.
 
-    A model all of whose layers have plain attention is read with a cache that is laid out ahead and attention made of products of matrices, which
-    is faster; whether that gives the model's own hidden states is tried once. Any other model is read as transformers reads it.
+    A model all of whose layers have plain attention is read with a cache that is laid out ahead and attention made of products of matrices, and
+    one made of plain blocks without transformers' work around every block, which is faster; whether that gives the model's own hidden states is
+    tried once. Any other model is read as transformers reads it.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class BuiltinEngine:
         self._always = drafts_always
         self._drafted: list[Drafted] = []
         self._precision = precision
-        self.preallocates: bool | None = None
-        """Whether the cache is laid out ahead; None: not yet tried."""
+        self.way: Way | None = None
+        """How the model is read; None: not yet tried."""
         self._stops: StopStrings | None = None
 
     @torch.inference_mode()
@@ -78,15 +79,15 @@ class BuiltinEngine:
         self.trunk.eval()
         try:
             with self._precision():
-                if self.preallocates is None:
-                    self.preallocates = agrees(self.trunk, prompts)
-                    if self._joint and self._always and not self.preallocates:
+                if self.way is None:
+                    self.way = way_of(self.trunk, prompts)
+                    if self._joint and self._always and self.way is Way.OWN:
                         raise ModelError(
                             f"rollout.speculative: {type(self.trunk).__name__} has special attention, for which no drafts can be verified here; "
                             "set it to auto or off"
                         )
-                with products_in(self._joint or self.trunk) if self.preallocates else nullcontext():
-                    rows = self._sample(prompts, sampling)
+                with nullcontext() if self.way is Way.OWN else products_in(self._joint or self.trunk):
+                    rows = self._sample(prompts, sampling, self.way)
         finally:
             self.trunk.train(was_training)
         return [rows[start : start + sampling.samples] for start in range(0, len(rows), sampling.samples)]
@@ -97,22 +98,22 @@ class BuiltinEngine:
         self._drafted.clear()
         return drafted
 
-    def _sample(self, prompts: list[list[int]], sampling: Sampling) -> list[Response]:
+    def _sample(self, prompts: list[list[int]], sampling: Sampling, way: Way) -> list[Response]:
         device = self.trunk.device
 
         def numbers_of(stream: str) -> Tensor:
             return uniform(len(prompts), sampling, stream=stream).to(device)
 
-        joint = self._joint if self.preallocates else None
+        joint = None if way is Way.OWN else self._joint
         padded = Padded(prompts, device, Drafter.margin(joint.depths) if joint else 0)
         most = padded.width + sampling.max_tokens + (joint.depths if joint else 0)
         decoder: Decoder
         history = None
-        if self.preallocates:
-            decoder = plain = PreallocatedDecoder(self.trunk, most)
-            history = History(joint, plain, sampling, most) if joint else None
-        else:
+        if way is Way.OWN:
             decoder = GrowingDecoder(self.trunk)
+        else:
+            decoder = plain = decoder_of(self.trunk, way, most)
+            history = History(joint, plain, sampling, most) if joint else None
         logits = self._logits(history.read(padded) if history else decoder.read(padded))
         logits = logits.repeat_interleave(sampling.samples, dim=0)
         if not logits.isfinite().all():  # drawing from such a distribution would end in an error of the device

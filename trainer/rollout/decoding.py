@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
-from trainer.rollout.attention import SpecialAttention, products_in
+from trainer.rollout.attention import SpecialAttention, additive, products_in
+from trainer.rollout.blocks import PlainBlocks, has_plain_blocks
 from trainer.rollout.cache import PreallocatedCache
 
 
@@ -101,14 +103,19 @@ class GrowingDecoder:
 class PreallocatedDecoder:
     """A model with plain attention in all layers: memory laid out ahead, attention as products. Use it within `products_in`."""
 
-    def __init__(self, trunk: PreTrainedModel, most: int):
-        """`most`: tokens that will be read at most, prompt and padding included."""
-        self._trunk = trunk
+    def __init__(self, trunk: PreTrainedModel, most: int, blocks: PlainBlocks | None = None):
+        """Read with `trunk`.
+
+        Args:
+            trunk: the model.
+            most: tokens that will be read at most, prompt and padding included.
+            blocks: what reads in the place of the trunk's own forward pass.
+        """
         self._decoder = trunk.get_decoder()
+        self._blocks = blocks
         self.cache = PreallocatedCache(trunk.config.num_hidden_layers, most)
         self.starts = torch.empty(0)
-        self._most = most
-        self._padding: Tensor | None = None
+        self._mask: Tensor | None = None
 
     def read(self, prompts: Padded) -> Tensor:
         """[B, H] normed hidden states of the prompts' last tokens."""
@@ -118,45 +125,42 @@ class PreallocatedDecoder:
         """[B, width, H] of all their tokens."""
         self.starts = prompts.starts
         self.cache.columns.advance(prompts.width)
-        mask = prompts.mask
-        return self._read(prompts.tokens, None if mask.all() else mask, prompts.places)
+        if not self.starts.any():
+            return self._read(prompts.tokens, None, prompts.places)
+        columns = torch.arange(prompts.width, device=self.starts.device).expand(len(self.starts), -1)
+        return self._read(prompts.tokens, looking_back(columns, self.starts, prompts.width), prompts.places)
 
     def repeat(self, times: int) -> None:
         """Put every row there so many times, the copies side by side."""
         self.cache.repeat(times)
         self.starts = self.starts.repeat_interleave(times)
-        self._padding = self._padding_mask()
+        self._mask = None
 
     def select(self, rows: Tensor) -> None:
         """Keep some rows."""
         self.cache.select(rows)
         self.starts = self.starts[rows]
-        self._padding = self._padding_mask()
+        self._mask = None
 
     def step(self, tokens: Tensor) -> Tensor:
         """[B, H] normed hidden states of one more token [B] of every row."""
         columns = self.cache.columns
         columns.advance(1)
-        places = columns.before - self.starts[:, None]
-        mask = None if self._padding is None else self._padding[..., : columns.used]
-        return self._read(tokens[:, None], mask, places)[:, -1]
+        if self._mask is None or self._mask.shape[-1] != columns.width:
+            self._mask = _written(self.starts, columns.used, columns.width)
+        self._mask[..., columns.before] = 0
+        return self._read(tokens[:, None], self._mask, columns.before - self.starts[:, None])[:, -1]
 
     def extend(self, tokens: Tensor, columns: Tensor) -> Tensor:
         """[B, T, H] normed hidden states of further tokens [B, T], each row's at columns [B, T] of its own."""
         used = int(columns[:, -1].max()) + 1
         self.cache.columns.place(columns, max(used, self.cache.columns.used))
-        mask = looking_back(columns, self.starts, self.cache.columns.used)
+        mask = additive(looking_back(columns, self.starts, self.cache.columns.width))
         return self._read(tokens, mask, columns - self.starts[:, None])
 
-    def _padding_mask(self) -> Tensor | None:
-        """[B, 1, 1, most] minus infinity where a row has padding; none where no row has any."""
-        if not self.starts.any():
-            return None
-        padding = torch.arange(self._most, device=self.starts.device) < self.starts[:, None]
-        mask = torch.zeros(padding.shape, device=padding.device).masked_fill(padding, torch.finfo(torch.float32).min)
-        return mask[:, None, None]
-
     def _read(self, tokens: Tensor, mask: Tensor | None, places: Tensor) -> Tensor:
+        if self._blocks:
+            return self._blocks.read(tokens, mask, places, self.cache)
         output = self._decoder(
             input_ids=tokens, attention_mask=mask, position_ids=places, past_key_values=self.cache, use_cache=True
         )
@@ -164,9 +168,17 @@ class PreallocatedDecoder:
         return hidden
 
 
-def looking_back(columns: Tensor, starts: Tensor, used: int) -> Tensor:
-    """[B, 1, T, used] true where the token at one of the columns [B, T] may look: from its row's start [B] up to itself, and always itself."""
-    every = torch.arange(used, device=columns.device)
+def _written(starts: Tensor, used: int, width: int) -> Tensor:
+    """[B, 1, 1, width], or [1, 1, 1, width] where no row has padding: what is added to the scores of the columns from `starts` [B] to `used`
+    is 0."""
+    every = torch.arange(width, device=starts.device)
+    first = starts[:, None] if starts.any() else starts[:1, None]
+    return additive((every >= first) & (every < used))[:, None, None]
+
+
+def looking_back(columns: Tensor, starts: Tensor, width: int) -> Tensor:
+    """[B, 1, T, width] true where the token at one of the columns [B, T] may look: from its row's start [B] up to itself, and always itself."""
+    every = torch.arange(width, device=columns.device)
     before = (every < columns[..., None]) & (every >= starts[:, None, None])
     return (before | (every == columns[..., None]))[:, None]
 
@@ -185,10 +197,18 @@ CLOSE, CLOSE_LOW = 1e-3, 6e-2
 """Largest difference that is rounding, relative to the largest hidden state: in float32, and where products are made in bfloat16."""
 
 
-def agrees(trunk: PreTrainedModel, prompts: list[list[int]]) -> bool:
-    """Whether the preallocated decoder gives this model's hidden states, tried on the beginnings of two prompts."""
+class Way(Enum):
+    """How a model is read, the fastest first."""
+
+    BLOCKS = "plain blocks"
+    PRODUCTS = "plain attention"
+    OWN = "the model's own"
+
+
+def way_of(trunk: PreTrainedModel, prompts: list[list[int]]) -> Way:
+    """The fastest way that gives this model's hidden states, tried on the beginnings of two prompts."""
     if not has_plain_layers(trunk.config):
-        return False
+        return Way.OWN
     tried = Padded(
         [
             (prompt * TRIED)[:length]
@@ -196,23 +216,32 @@ def agrees(trunk: PreTrainedModel, prompts: list[list[int]]) -> bool:
         ],
         trunk.device,
     )
-    try:
-        with products_in(trunk):
-            fast = _hidden(PreallocatedDecoder(trunk, TRIED + STEPS), tried)
-    except (
-        SpecialAttention,
-        AttributeError,
-        IndexError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        NotImplementedError,
-    ):
-        return False
     plain = _hidden(GrowingDecoder(trunk), tried)
-    close = CLOSE_LOW if torch.is_autocast_enabled(trunk.device.type) else CLOSE
-    return bool((fast - plain).abs().max() <= close * plain.abs().max())
+    close = (CLOSE_LOW if torch.is_autocast_enabled(trunk.device.type) else CLOSE) * plain.abs().max()
+    for way in (Way.BLOCKS, Way.PRODUCTS) if has_plain_blocks(trunk.get_decoder()) else (Way.PRODUCTS,):
+        try:
+            with products_in(trunk):
+                fast = _hidden(decoder_of(trunk, way, TRIED + STEPS), tried)
+        except (
+            SpecialAttention,
+            AttributeError,
+            IndexError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            NotImplementedError,
+        ):
+            continue
+        if (fast - plain).abs().max() <= close:
+            return way
+    return Way.OWN
+
+
+def decoder_of(trunk: PreTrainedModel, way: Way, most: int) -> PreallocatedDecoder:
+    """What reads at most `most` tokens that way, which is not the model's own."""
+    blocks = PlainBlocks(trunk.get_decoder(), most) if way is Way.BLOCKS else None
+    return PreallocatedDecoder(trunk, most, blocks)
 
 
 def _hidden(decoder: Decoder, prompts: Padded) -> Tensor:

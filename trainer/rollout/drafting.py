@@ -110,7 +110,7 @@ class Drafter:
             hidden, normed = depth(
                 hidden,
                 embedding,
-                attention_mask=looking_back(columns, self._starts, cache.columns.used),
+                attention_mask=looking_back(columns, self._starts, cache.columns.width),
                 position_ids=places,
                 position_embeddings=rotary,
                 past_key_values=cache,

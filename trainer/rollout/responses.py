@@ -32,11 +32,13 @@ class Responses:
         """One more token [B] of every row in the batch, with its log-prob."""
         self._tokens[self.rows, self.place], self._log_probs[self.rows, self.place] = tokens, log_probs
         self.place += 1
-        ended = self._runs & self._ends(tokens)
-        self._lengths[self.rows[ended]] = self.place
-        self._truncated[self.rows[ended]] = False
-        self._runs = self._runs & ~ended
-        self.running = int(self._runs.sum()) if self.place < self._tokens.shape[1] else 0
+        runs = self._runs & ~self._ends(tokens)
+        running = int(runs.count_nonzero())
+        if running < self.running:
+            ended = self.rows[self._runs & ~runs]
+            self._lengths[ended] = self.place
+            self._truncated[ended] = False
+        self._runs, self.running = runs, running if self.place < self._tokens.shape[1] else 0
 
     @property
     def runs(self) -> Tensor:

@@ -6,7 +6,9 @@ from accelerate import Accelerator
 
 from trainer.launch.world import World
 from trainer.models.demo_base import character_tokenizer
+from trainer.rollout.blocks import PlainBlocks
 from trainer.rollout.builtin import BuiltinEngine
+from trainer.rollout.decoding import Way
 from trainer.rollout.divided import DividedEngine
 from trainer.rollout.drawing import most_likely, nucleus
 from trainer.rollout.engine import Sampling
@@ -40,17 +42,18 @@ def test_log_probs_under_top_p_are_those_of_the_whole_distribution(engine):
     assert response.log_probs == pytest.approx([log_probs[response.tokens[0]].item()], abs=1e-4)
 
 
-def test_every_row_counts_its_places_from_its_own_first_token(engine):
+@pytest.mark.parametrize("way", list(Way))
+def test_every_row_counts_its_places_from_its_own_first_token(engine, way, monkeypatch):
     # Rotary embeddings see differences of places alone, so that no log-prob would tell.
     seen = []
-    engine.end_token = 99  # no row ends and leaves the batch
-    engine.generate(PROMPTS, sampling(max_tokens=1))  # which decoder is used has been decided then
-    decoder = engine.trunk.get_decoder()
-    hook = decoder.register_forward_pre_hook(
+    engine.end_token, engine.way = 99, way  # no row ends and leaves the batch
+    if way is Way.BLOCKS:
+        read = PlainBlocks.read
+        monkeypatch.setattr(PlainBlocks, "read", lambda *args: (seen.append(args[3]), read(*args))[1])
+    engine.trunk.get_decoder().register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
     )
     engine.generate(PROMPTS, sampling(samples=1, max_tokens=2))
-    hook.remove()
     for row, prompt in enumerate(PROMPTS):
         assert seen[0][row, -len(prompt) :].tolist() == list(range(len(prompt)))
         assert seen[1][row].tolist() == [len(prompt)]
@@ -186,7 +189,7 @@ def test_a_model_with_special_attention_is_read_as_it_reads_itself(strange, spec
     trunk = strange[special]
     engine = BuiltinEngine(trunk, end_token=1)
     responses = engine.generate(PROMPTS, sampling())
-    assert engine.preallocates is False
+    assert engine.way is Way.OWN
     for prompt, group in zip(PROMPTS, responses, strict=True):
         for response in group:
             log_probs = trunk(torch.tensor([prompt + response.tokens])).logits[0].log_softmax(-1)[len(prompt) - 1 : -1]
@@ -197,9 +200,9 @@ def test_a_model_with_special_attention_is_read_as_it_reads_itself(strange, spec
 def test_both_ways_to_read_draw_the_same_tokens_and_leave_the_models_attention_as_it_was(engine):
     asked, before = sampling(samples=8, max_tokens=40, temperature=1.3), engine.trunk.config._attn_implementation
     fast = engine.generate(PROMPTS, asked)
-    assert engine.preallocates
+    assert engine.way is Way.BLOCKS
     assert engine.trunk.config._attn_implementation == before
-    engine.preallocates = False
+    engine.way = Way.OWN
     plain = engine.generate(PROMPTS, asked)
     assert [[response.tokens for response in group] for group in fast] == [
         [response.tokens for response in group] for group in plain
