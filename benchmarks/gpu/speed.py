@@ -22,6 +22,7 @@ from trainer.loop import collect, learn
 from trainer.models.demo_base import new_model
 from trainer.models.joint import JointModel
 from trainer.rollout.builtin import BuiltinEngine
+from trainer.rollout.decoding import Way
 from trainer.rollout.engine import Sampling
 from trainer.tasks import Grader
 from trainer.training import Training, prepare
@@ -99,7 +100,7 @@ def sampler(make: Make, precision: str, setting: Setting) -> Values:
     """Tokens per second of `generate`, of the built-in sampler, and of the latter with transformers' own attention and cache."""
     joint = _placed(make, setting)
     ours, plainly = (BuiltinEngine(joint.trunk, NEVER, _precision(precision, setting)) for _ in range(2))
-    plainly.preallocates = False
+    plainly.way = Way.OWN
     contenders = {
         "generate": partial(_generated, joint, _precision(precision, setting)),
         "built-in": partial(_drawn, ours),

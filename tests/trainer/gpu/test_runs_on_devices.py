@@ -11,6 +11,7 @@ from trainer.models.joint import Sequences
 from trainer.models.storage import load_joint
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.collect import Experience
+from trainer.rollout.decoding import Way
 from trainer.rollout.engine import Sampling
 
 PROMPTS = [[3, 4, 5], [6], [7, 8, 9, 10, 11], [12, 13]]
@@ -54,7 +55,7 @@ def test_sampled_log_probs_are_those_of_the_model(device, make_joint, drafts):
     engine = BuiltinEngine(joint.trunk, end_token=1, drafter=joint if drafts else None, drafts_always=drafts)
     sampling = Sampling(4, 12, temperature=0.8, top_p=1.0, seed=1)
     groups = engine.generate(PROMPTS, sampling)
-    assert engine.preallocates
+    assert engine.way is Way.BLOCKS
     assert bool(engine.finish().drafts) == drafts
     assert groups == engine.generate(PROMPTS, sampling)
     for prompt, group in zip(PROMPTS, groups, strict=True):
