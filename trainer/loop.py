@@ -6,7 +6,7 @@ Departures, each explained in docs/method.md: old log-probs are recomputed by th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from trainer.errors import NotFiniteError, TrainingError
 from trainer.evaluation.evaluate import answer, average, metric, terms
 from trainer.events import Sink
 from trainer.launch.world import check_same_parameters
-from trainer.models.joint import JointModel, Sequences
+from trainer.models.joint import JointModel
 from trainer.models.log_probs import Acceptance, acceptance_of_all
 from trainer.rollout import dynamic
 from trainer.rollout.collect import Experience, Group, experience_of, sample_responses, verify
@@ -103,7 +103,7 @@ def collect(run: Training) -> tuple[Experience, OldLogProbs]:
         device = run.updater.accelerator.device
         experience = experience_of(groups.batch, device, sampled=groups.sampled, rounds=groups.rounds)
     with run.stage("log_probs"):
-        old = run.updater.old_log_probs(experience.sequences)
+        old = run.updater.old_log_probs(experience.sequences, drafting=True)
     if run.step == 1 or run.step % config.logging.completions_every == 0:
         run.sink.emit("completions", step=run.step, items=logged(run, experience, old))
     return experience, old
@@ -136,9 +136,6 @@ def sample_groups(run: Training, prompts: list[Prompt], sampling_round: int) -> 
 def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
     """Make the optimiser steps and log the step."""
     updates: list[Metrics] = []
-    # A sample is enough: the responses of the step's first mini-batch.
-    first = slice(len(experience.responses) // run.config.update.mini_batches)
-    acceptance = draft_metrics(run, experience.sequences.rows(first))
     audit = begin_audit(run, experience)
     phase = run.updater.run(experience, old)
     for index in range(run.config.updates_per_step):
@@ -158,7 +155,7 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
     values = {
         **experience.metrics(),
         **(dynamic.metrics(experience) if run.config.rollout.dynamic_sampling_rounds else {}),
-        **acceptance,
+        **draft_metrics(run, old.accepted),
         **mean,
         **run.drafted.metrics(),
         **({"rollout/drafts": float(run.drafted.drafts)} if run.config.rollout.speculative != "off" else {}),
@@ -195,14 +192,14 @@ def _means(updates: list[Metrics]) -> Metrics:
     return {name: sum(values) / len(values) for name, values in having.items()}
 
 
-def draft_metrics(run: Training, sequences: Sequences, name: str = "") -> Metrics:
-    """Draft acceptance of every depth under the present parameters, over the response tokens; `name` stands before "acceptance"."""
+def draft_metrics(run: Training, mine: Sequence[Sequence[Acceptance]], name: str = "") -> Metrics:
+    """Draft acceptance of every depth over the sequences of all processes; `name` stands before "acceptance".
+
+    Args:
+        mine: of every depth, for each of this process's pieces.
+    """
     metrics: Metrics = {}
-    temperature = run.config.rollout.temperature
-    with run.stage("acceptance"), run.world.accelerator.autocast():
-        pieces = [run.joint.draft_acceptance(piece, temperature) for piece in run.updater.sequences_of(sequences)]
-        mine = [[Acceptance(*(value.cpu() for value in head)) for head in heads] for heads in pieces]
-        of_all = [heads for part in run.world.gather(mine) for heads in part]
+    of_all = [heads for part in run.world.gather(list(mine)) for heads in part]
     for k, parts in enumerate(zip(*of_all, strict=True), start=1):
         prefix = "mtp/" if k == 1 else f"mtp/depth_{k}/"
         whole = acceptance_of_all(parts)
@@ -222,7 +219,11 @@ def measure_held_out(run: Training) -> None:
         with run.stage("rollout"):
             device = run.updater.accelerator.device
             run.responses = respond(run.held_out, run.config, run.engine, device)
-    run.sink.emit("metrics", step=run.step, values=draft_metrics(run, run.responses, "held_out_"))
+    temperature = run.config.rollout.temperature
+    with run.stage("acceptance"), run.world.accelerator.autocast():
+        pieces = [run.joint.draft_acceptance(piece, temperature) for piece in run.updater.sequences_of(run.responses)]
+        mine = [[head.cpu() for head in heads] for heads in pieces]
+    run.sink.emit("metrics", step=run.step, values=draft_metrics(run, mine, "held_out_"))
 
 
 def evaluate_now(run: Training) -> None:

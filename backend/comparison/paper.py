@@ -64,7 +64,7 @@ def figures(metrics: Collection[str]) -> list[PaperFigure]:
             "5",
             "Seconds per step",
             ("time/step_seconds",),
-            "Rollout, grading, log-probs, acceptance and update. Runs that shared a machine slowed one another.",
+            "Rollout, grading, log-probs and update. Runs that shared a machine slowed one another.",
             "No run has made a step yet.",
         ),
         PaperFigure(

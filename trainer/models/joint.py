@@ -55,6 +55,8 @@ class Predictions(NamedTuple):
     """Per Reach: [K, B, T]."""
     divergences: Tensor | None = None
     """[K, B, T] KL(main || head) in nats, with gradient to the heads alone, 0 outside the depths' masks; None where it was not asked for."""
+    accepted: list[Acceptance] | None = None
+    """[K] draft acceptance over the response tokens; None where it was not asked for."""
 
     @property
     def mtp(self) -> Tensor:
@@ -103,39 +105,45 @@ class JointModel(nn.Module):
         return torch.stack([batch.mask & (places >= k + 1) for k in range(1, self.depths + 1)])
 
     def forward(
-        self, batch: Sequences, temperature: float, mtp: tuple[Reach, ...] = (), *, diverging: bool = False
+        self,
+        batch: Sequences,
+        temperature: float,
+        mtp: tuple[Reach, ...] = (),
+        *,
+        diverging: bool = False,
+        drafting: bool = False,
     ) -> Predictions:
         """Log-probs of the main head, and of the MTP heads once for each reach named in `mtp`; with `diverging` (and reach "heads") also how
-        far the distribution of every MTP head is from the main head's."""
+        far the distribution of every MTP head is from the main head's, with `drafting` also the acceptance of their drafts."""
         hidden, read = self._trunk_hidden(batch.tokens)
         places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
         main = _at(hidden, batch, places - 1, batch.mask, lm_head, temperature)
         mtp_log_probs: dict[Reach, Tensor] = {}
         apart = []
+        of_depths: list[Tensor] = []
         for reach in mtp:
             shared = lm_head.detach() if reach == "heads" else lm_head
             depth_log_probs = []
-            heads = zip(self._mtp_hidden(read, batch.tokens, reach), self.depth_masks(batch), strict=True)
-            for k, (states, mask) in enumerate(heads, start=1):
+            of_depths = list(self._mtp_hidden(read, batch.tokens, reach))
+            for k, (states, mask) in enumerate(zip(of_depths, self.depth_masks(batch), strict=True), start=1):
                 depth_log_probs.append(_at(states, batch, places - k - 1, mask, shared, temperature)[0])
                 if diverging and reach == "heads":
                     both = _gather(hidden, places - 1)[mask], _gather(states, places - k - 1)[mask]
                     zeros = torch.zeros(mask.shape, device=hidden.device)
                     apart.append(zeros.masked_scatter(mask, divergences(*both, lm_head, temperature)))
             mtp_log_probs[reach] = torch.stack(depth_log_probs)
-        return Predictions(*main, mtp_log_probs, torch.stack(apart) if apart else None)
+        accepted = None
+        if drafting:
+            with torch.no_grad():
+                of_depths = of_depths or list(self._mtp_hidden(read, batch.tokens, "all"))
+                accepted = self._accepted(batch, hidden, of_depths, temperature)
+        return Predictions(*main, mtp_log_probs, torch.stack(apart) if apart else None, accepted)
 
     @torch.no_grad()
     def draft_acceptance(self, batch: Sequences, temperature: float) -> list[Acceptance]:
         """Per depth, over the response tokens, given that the tokens between are those of the sequence."""
         hidden, read = self._trunk_hidden(batch.tokens)
-        places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
-        result = []
-        heads = zip(self._mtp_hidden(read, batch.tokens, "all"), self.depth_masks(batch), strict=True)
-        for k, (states, mask) in enumerate(heads, start=1):
-            main_states, mtp_states = _gather(hidden, places - 1)[mask], _gather(states, places - k - 1)[mask]
-            result.append(acceptance(main_states, mtp_states, lm_head, temperature))
-        return result
+        return self._accepted(batch, hidden, list(self._mtp_hidden(read, batch.tokens, "all")), temperature)
 
     @torch.no_grad()
     def drafts(self, batch: Sequences, temperature: float) -> tuple[Tensor, Tensor]:
@@ -155,6 +163,16 @@ class JointModel(nn.Module):
         For drafts, which cost nothing but acceptance where a weight of the norm is close to 0.
         """
         return hidden / self.trunk.get_decoder().norm.weight if self.layout.reads_unnormed else hidden
+
+    def _accepted(
+        self, batch: Sequences, hidden: Tensor, of_depths: list[Tensor], temperature: float
+    ) -> list[Acceptance]:
+        places, lm_head = _places(batch), self.trunk.get_output_embeddings().weight
+        result = []
+        for k, (states, mask) in enumerate(zip(of_depths, self.depth_masks(batch), strict=True), start=1):
+            main_states, mtp_states = _gather(hidden, places - 1)[mask], _gather(states, places - k - 1)[mask]
+            result.append(acceptance(main_states, mtp_states, lm_head, temperature))
+        return result
 
     def _trunk_hidden(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """[B, S, H] what the lm_head reads, and what the first depth reads: most layouts the same, some the states before the final norm."""

@@ -140,6 +140,10 @@ class Acceptance(NamedTuple):
     positions: Tensor
     """How many positions these are means over."""
 
+    def cpu(self) -> Acceptance:
+        """The same, on the CPU."""
+        return Acceptance(*(value.cpu() for value in self))
+
 
 @torch.no_grad()
 def acceptance(

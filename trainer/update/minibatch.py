@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainer.models.joint import JointModel, Sequences
+from trainer.models.log_probs import Acceptance
 from trainer.objectives.reduction import Reduction, token_mean
 from trainer.objectives.regimes import MtpBatch
 from trainer.update.pieces import Piece
@@ -20,6 +22,8 @@ class OldLogProbs(NamedTuple):
     """[B, T]"""
     mtp: Tensor
     """[K, B, T]; K is 0 in regime off."""
+    accepted: Sequence[Sequence[Acceptance]] = ()
+    """Of this process's pieces of the first mini-batch: draft acceptance of every depth. Empty where it was not asked for."""
 
 
 class MiniBatch(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from trainer.errors import NotFiniteError
 from trainer.launch.sharding import local
 from trainer.launch.world import World
 from trainer.models.joint import JointModel, Predictions, Reach, Sequences
+from trainer.models.log_probs import Acceptance
 from trainer.objectives.algorithms import ALGORITHMS
 from trainer.objectives.coefficient import Sums
 from trainer.objectives.tracker import CoefficientTracker
@@ -80,23 +82,33 @@ class Updater:
         self._temperature = config.rollout.temperature
 
     @torch.no_grad()
-    def old_log_probs(self, sequences: Sequences, mtp: tuple[Reach, ...] | None = None) -> OldLogProbs:
+    def old_log_probs(
+        self, sequences: Sequences, mtp: tuple[Reach, ...] | None = None, *, drafting: bool = False
+    ) -> OldLogProbs:
         """Log-probs under the present parameters, in the pieces that the update will use, so that the two agree exactly.
 
         Args:
             sequences: what the phase trains on.
             mtp: the MTP forward pass to make; None: the one that the regime trains with, which is none in regime off.
+            drafting: measure draft acceptance on the first mini-batch, too. A sample is enough, and the passes are made anyway.
         """
         mtp = self._reaches[:1] if mtp is None else mtp
+        accepted: list[list[Acceptance]] = []
 
-        def measure(piece: Sequences) -> Tensor:
-            predictions = self.model(piece, self._temperature, mtp)
+        def measure(piece: Sequences, *, drafting: bool) -> Tensor:
+            predictions = self.model(piece, self._temperature, mtp, drafting=drafting)
+            if predictions.accepted is not None:
+                accepted.append([head.cpu() for head in predictions.accepted])
             return torch.cat([predictions.log_probs[None], predictions.mtp])
 
         rows = self._mini_batches(len(sequences.tokens))
         tables = 1 + (self.joint.depths if mtp else 0)
-        found = torch.cat([self.by_token(sequences.rows(part), measure, tables) for part in rows], dim=1)
-        return OldLogProbs(found[0], found[1:])
+        found = [
+            self.by_token(sequences.rows(part), partial(measure, drafting=drafting and index == 0), tables)
+            for index, part in enumerate(rows)
+        ]
+        whole = torch.cat(found, dim=1)
+        return OldLogProbs(whole[0], whole[1:], accepted)
 
     @torch.no_grad()
     def by_token(self, sequences: Sequences, measure: Callable[[Sequences], Tensor], tables: int) -> Tensor:

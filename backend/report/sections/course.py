@@ -93,15 +93,17 @@ def seconds(found: Gathered) -> Section:
     if not any(isinstance(block, Figure) for block in drawn):
         return Section("Seconds per step", [Text("No run has measured a step yet.")])
     rows: list[list[Cell]] = []
+    measured = {metric for _, metric in found.means}
+    parts = [part for part in PARTS if f"time/{part}_seconds" in measured]
     for method in found.methods:
         ids = method.finished
         total = over_runs(found.means, ids, chart.metric)
         if total is not None:
-            each = [over_runs(found.means, ids, f"time/{part}_seconds") for part in PARTS]
+            each = [over_runs(found.means, ids, f"time/{part}_seconds") for part in parts]
             where = sorted({attempt.device for run_id in ids if (attempt := found.attempts.get(run_id))})
             shares = [_number(mean) for mean in each]
             rows.append([_marked(method), ", ".join(where) or "not known", str(total.seeds), _number(total), *shares])
-    head = ("method", "device", "n", "step", *(part.replace("_", " ") for part in PARTS))
+    head = ("method", "device", "n", "step", *(part.replace("_", " ") for part in parts))
     note = Text(
         "Means over whole runs, of those that finished, in seconds. Runs that shared a machine slowed one another; what each had for itself is not recorded."
     )

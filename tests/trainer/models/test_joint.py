@@ -229,6 +229,16 @@ def test_draft_acceptance_is_that_of_the_two_heads_distributions_at_the_sampling
         assert found.sampled.item() == pytest.approx(sum(sampled[k]) / len(sampled[k]), abs=1e-5)
 
 
+@pytest.mark.parametrize("reaches", [(), ("heads",), ("trunk", "heads")])
+def test_a_forward_pass_measures_draft_acceptance_beside_log_probs(make_joint, sequences, reaches):
+    joint = make_joint(2)
+    found = joint(sequences, 0.5, reaches, drafting=True)
+    assert found.accepted == joint.draft_acceptance(sequences, 0.5)
+    assert joint(sequences, 0.5, reaches).accepted is None
+    with torch.no_grad():
+        assert torch.equal(found.mtp, joint(sequences, 0.5, reaches).mtp)
+
+
 def test_entropy_is_that_of_the_distribution_at_the_sampling_temperature(make_joint, sequences):
     joint = make_joint()
     with torch.no_grad():
