@@ -22,6 +22,9 @@ LOG_FILE = "trainer.log"
 MARK = "MTPRL_ATTEMPT"
 """Variable of the trainer and of all that it starts, in whatever process group: the attempt that they belong to (`mark`)."""
 
+OF_A_JOB = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})
+"""Variables that a distributed job gives what it starts, such as a worker. The worker's runs are no part of it: each is on its host alone."""
+
 LEFTOVERS = 5.0
 """Seconds that a trainer's children have to end after it."""
 
@@ -49,7 +52,8 @@ class TrainerProcess:
             OSError: it cannot be started.
         """
         command = [*program, str(folder / CONFIG_FILE), "--output", str(folder), "--attempt", str(attempt)]
-        marked = {**environment, MARK: mark(folder, attempt)}
+        alone = {name: value for name, value in environment.items() if name not in OF_A_JOB}
+        marked = {**alone, MARK: mark(folder, attempt)}
         with open(folder / LOG_FILE, "a", encoding="utf-8") as log:
             log.write(heading(attempt))
         child = processes.start(command, folder / LOG_FILE, marked)

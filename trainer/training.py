@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from torch.distributed.device_mesh import init_device_mesh
 from torch.optim import AdamW
@@ -163,7 +164,9 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
         held_out=apart.held_out,
         watch=watch,
         checkpoints=checkpoints,
-        host=HostUse(look_at(folder, world.size if accelerator.device.type == "cuda" else 0)),
+        host=HostUse(
+            look_at(folder, min(world.size, torch.cuda.device_count()) if accelerator.device.type == "cuda" else 0)
+        ),
         parts=parts,
         step=step,
         accuracy=resumed.accuracy if resumed else None,

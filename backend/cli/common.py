@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,21 +111,29 @@ def read_values(name: str, overrides: Sequence[str] | None) -> tuple[dict[str, A
 
 
 def become_trainer(config: RunConfig | EvaluationConfig, folder: Path) -> None:
-    """Do a run in this process, which becomes the trainer, so that Ctrl-C and the exit code are the trainer's own.
+    """Do a run, or this host's share of it, in this process, which becomes the trainer, so that Ctrl-C and the exit code are the trainer's own.
 
     Raises:
-        MtprlError: the folder holds another run, or is held by another trainer.
+        MtprlError: the folder holds another run, or is held by another trainer; the environment tells of a job that cannot make the run.
         OSError: it cannot be written.
     """
     from backend.settings import environment
     from backend.trainer_process import TRAINER
+    from trainer.config import dump
     from trainer.folder import CONFIG_FILE, keep_config, only_writer
+    from trainer.launch.hosts import share_of
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with only_writer(folder):
-        keep_config(config, folder)
+    if share_of(config.launch.num_processes).is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder):
+            keep_config(config, folder)
+        given = str(folder / CONFIG_FILE)
+    else:  # the folder is the first host's to write to
+        with NamedTemporaryFile("w", prefix="mtprl-", suffix=".yaml", encoding="utf-8", delete=False) as file:
+            file.write(dump(config))
+        given = file.name
     sys.stdout.flush()
-    os.execve(sys.executable, [*TRAINER, str(folder / CONFIG_FILE), "--output", str(folder)], environment())
+    os.execve(sys.executable, [*TRAINER, given, "--output", str(folder)], environment())
 
 
 def tell(notice: str) -> None:

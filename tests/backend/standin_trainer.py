@@ -39,7 +39,7 @@ sink = JsonlSink(folder, attempt)
 visible, threads = os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["OMP_NUM_THREADS"]
 newest = folder / "newest-step"
 resumed_from = int(newest.read_text()) if newest.exists() else None
-print(f"CUDA_VISIBLE_DEVICES={visible!r} OMP_NUM_THREADS={threads}", flush=True)
+print(f"CUDA_VISIBLE_DEVICES={visible!r} OMP_NUM_THREADS={threads} job={os.environ.get('WORLD_SIZE')}", flush=True)
 sink.emit(
     "attempt_started",
     step=resumed_from or 0,

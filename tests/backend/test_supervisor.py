@@ -56,13 +56,13 @@ def test_a_run_of_which_no_value_comes_is_told_by_its_supervisor(claimed: Claime
     assert (first.name, first.severity) == ("rule/stalled/*", "warning")
 
 
-def test_a_trainer_is_confined_to_its_device(claimed: Claimed) -> None:
+def test_a_trainer_is_confined_to_its_device(claimed: Claimed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # of a job that the worker stands in
     run_id = claimed()
     supervise(run_id, 1, program=PROGRAM)
     threads = len(os.sched_getaffinity(0))
-    assert (
-        f"CUDA_VISIBLE_DEVICES='' OMP_NUM_THREADS={threads}" in (Path(look(run_id).folder) / "trainer.log").read_text()
-    )
+    said = (Path(look(run_id).folder) / "trainer.log").read_text()
+    assert f"CUDA_VISIBLE_DEVICES='' OMP_NUM_THREADS={threads} job=None" in said
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ class Launch(Section):
 
     num_processes: Annotated[int, Field(ge=1, le=1024)] = 1
     """Devices to train on, one process each: they divide every step's prompts and sequences among themselves and make the same
-    update as one would, but for rounding. The run waits until one worker has as many free."""
+    update as one would, but for rounding. The run waits until one worker has as many free; from the shell, they may be on several hosts."""
     sharding: Literal["none", "full"] = "none"
     """full: parameters, gradients and optimiser state are divided among the processes, for models that no single device holds; the
     update is the same but for rounding. Sampling still puts the parameters together on every device. none: each process holds all of them."""

@@ -22,6 +22,8 @@ def attempt_fields(accelerator: Accelerator, total_steps: int, resumed_from: int
         libraries["vllm"] = installed_version() or "missing"
     processes = accelerator.num_processes
     device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
+    hosts = processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    on_hosts = f" on {hosts} hosts" if hosts > 1 else ""
     return {
         "pid": os.getpid() if processes == 1 else os.getppid(),
         "host": platform.node(),
@@ -29,6 +31,6 @@ def attempt_fields(accelerator: Accelerator, total_steps: int, resumed_from: int
         "resumed_from": resumed_from,
         "processes": processes,
         "threads": torch.get_num_threads(),
-        "device": device if processes == 1 else f"{processes} x {device}",
+        "device": device if processes == 1 else f"{processes} x {device}{on_hosts}",
         "versions": {"python": platform.python_version(), **libraries},
     }

@@ -5,6 +5,8 @@
 The processes stay in the launcher's process group, so that a signal to the group reaches them all. A connection has two uses: a process sends
 over it how it ended, and learns by its closing that the launcher is gone. torchrun puts every process into a session of its own, which
 a signal to the group does not reach, and has no exit code for a run that was stopped (docs/decisions/processes.md).
+
+Of a run on several hosts each has its launcher (trainer.launch.hosts). They do not talk to each other: their processes do, and stop or fail together.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from trainer.errors import TrainingError
 from trainer.events import EVENTS_FILE, parse_lines
 from trainer.launch.child import python_path
 from trainer.launch.ending import INTERRUPTED, End, StopRequest
+from trainer.launch.hosts import Share
 
 GRACE = 5.0
 """Seconds that the other processes have to end by themselves once one has failed."""
@@ -34,43 +37,40 @@ _LOOK = 0.2
 """Seconds between two looks at whether the run is asked to stop."""
 
 
-def check_not_launched() -> None:
-    """Refuse to be one of several processes that somebody else started.
-
-    Raises:
-        TrainingError: WORLD_SIZE is set, as torchrun and accelerate launch set it.
-    """
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size != "1":
-        raise TrainingError(
-            f"WORLD_SIZE={size} in the environment: the run was started by torchrun, accelerate launch or the like; start it with "
-            "`python -m trainer`, which starts launch.num_processes processes itself, or unset WORLD_SIZE"
-        )
-
-
-def launch(folder: Path, attempt: int, processes: int, stop: StopRequest) -> End:
-    """Train in as many processes on the configuration in the run folder, and wait until all of them have ended.
+def launch(config: Path, folder: Path, attempt: int, share: Share, stop: StopRequest) -> End:
+    """Do the run in this launcher's share of its processes, and wait until all of them have ended.
 
     Raises:
         TrainingError: a process cannot be started.
     """
     with ExitStack() as stack:
-        # In the run folder, which the launcher holds: what a killed one leaves there, the next one removes.
-        meeting_point = folder.absolute() / ".processes"
-        meeting_point.unlink(missing_ok=True)
-        stack.callback(meeting_point.unlink, missing_ok=True)
+        meeting_point = f"tcp://{share.address}"
+        if share.address is None:
+            # In the run folder, which the launcher holds: what a killed one leaves there, the next one removes.
+            file = folder.absolute() / ".processes"
+            file.unlink(missing_ok=True)
+            stack.callback(file.unlink, missing_ok=True)
+            meeting_point = f"file://{file}"
+        else:
+            last = share.first + share.processes
+            print(
+                f"Processes {share.first + 1} to {last} of {share.total}; they wait for the others at {share.address}.",
+                file=sys.stderr,
+                flush=True,
+            )
+        arguments = [str(config), str(folder), str(attempt), meeting_point]
         ranks: list[_Rank] = []
         try:
-            for rank in range(processes):
-                ranks.append(stack.enter_context(_started(folder, attempt, rank, processes, meeting_point)))
+            for place in range(share.processes):
+                ranks.append(stack.enter_context(_started(arguments, share, place)))
             _watch(ranks, stop)
         except KeyboardInterrupt:
             return End("stopped", INTERRUPTED)
         except OSError as error:
             raise TrainingError(
-                f"process {len(ranks) + 1} of {processes} cannot be started ({error.strerror}); free memory or processes"
+                f"process {share.first + len(ranks) + 1} of {share.total} cannot be started ({error.strerror}); free memory or processes"
             ) from None
-        return verdict(ranks, stop.requested)
+        return verdict(ranks, share, stop.requested)
 
 
 def last_step(folder: Path) -> int:
@@ -126,16 +126,15 @@ class _Rank:
 
 
 @contextmanager
-def _started(folder: Path, attempt: int, rank: int, processes: int, meeting_point: Path) -> Iterator[_Rank]:
+def _started(arguments: list[str], share: Share, place: int) -> Iterator[_Rank]:
     ours, theirs = multiprocessing.Pipe()
     assert isinstance(ours, Connection)
     assert isinstance(theirs, Connection)
-    arguments = [str(folder), str(attempt), str(meeting_point), str(theirs.fileno())]
     with ours:
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "trainer.launch.rank", *arguments],
-                env=environment(rank, processes),
+                [sys.executable, "-P", "-m", "trainer.launch.rank", *arguments, str(theirs.fileno())],
+                env=environment(share, place),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
@@ -147,20 +146,20 @@ def _started(folder: Path, attempt: int, rank: int, processes: int, meeting_poin
             process.wait()
 
 
-def environment(rank: int, processes: int) -> dict[str, str]:
-    """By what a process knows which one it is."""
+def environment(share: Share, place: int) -> dict[str, str]:
+    """By what the process at a place of the share knows which one it is."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # gloo would otherwise listen where the host's name leads, which need not be this machine.
-    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform.startswith("linux") else {}
+    is_local = share.address is None and sys.platform.startswith("linux")
     return {
-        "OMP_NUM_THREADS": str(max(1, cores // processes)),
-        **loopback,
+        "OMP_NUM_THREADS": str(max(1, cores // share.here)),
+        **({"GLOO_SOCKET_IFNAME": "lo"} if is_local else {}),
         **os.environ,
         "PYTHONPATH": python_path(),
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
+        "RANK": str(share.first + place),
+        "LOCAL_RANK": str(share.first_here + place),
+        "WORLD_SIZE": str(share.total),
+        "LOCAL_WORLD_SIZE": str(share.here),
     }
 
 
@@ -184,8 +183,8 @@ def _watch(ranks: Sequence[_Rank], stop: StopRequest) -> None:
                 rank.kill()
 
 
-def verdict(ranks: Sequence[_Rank], was_asked_to_stop: bool) -> End:
-    """How the run ended: where a process failed, the reason of the one that failed first."""
+def verdict(ranks: Sequence[_Rank], share: Share, was_asked_to_stop: bool) -> End:
+    """How the run ended for these processes: where one failed, the reason of the one that failed first."""
     failed = sorted((rank for rank in ranks if rank.failed and not rank.was_killed), key=lambda rank: rank.ended_at)
     if not failed:
         ends = [rank.end for rank in ranks if rank.end is not None]
@@ -196,4 +195,7 @@ def verdict(ranks: Sequence[_Rank], was_asked_to_stop: bool) -> End:
         return End("stopped", "asked to stop before the training had begun")
     words = causes[0].last_words()
     is_shared = all(rank.end is not None and rank.end.message == words for rank in ranks)
-    return End("failed", words if is_shared else f"process {ranks.index(causes[0]) + 1} of {len(ranks)}: {words}")
+    return End(
+        "failed",
+        words if is_shared else f"process {share.first + ranks.index(causes[0]) + 1} of {share.total}: {words}",
+    )

@@ -18,6 +18,7 @@ from trainer.audit.audit import Audit
 from trainer.config import RunConfig, parse
 from trainer.errors import MtprlError, PeerLostError, TrainingError
 from trainer.launch.device import join
+from trainer.launch.hosts import Share
 from trainer.launch.launcher import environment
 from trainer.launch.sharding import whole
 from trainer.launch.world import World, check_same_parameters
@@ -83,10 +84,11 @@ def audited(updater: Updater, experience: Experience) -> list[dict[str, float]]:
 def in_processes(cases: dict[str, Case], folder: Path, processes: int) -> list[dict[str, Any]]:
     """What each of the processes made of the cases, and of `exchanges`."""
     torch.save(cases, folder / "cases.pt")
+    share = Share(0, processes, processes, 0, processes)
     started = [
         subprocess.Popen(
             [sys.executable, "-c", "import cases; cases.main()", str(folder)],
-            env=environment(rank, processes),
+            env=environment(share, rank),
         )
         for rank in range(processes)
     ]
@@ -139,7 +141,7 @@ def main() -> None:
     values = {"model": {"path": "unused"}, "data": {"kind": "jsonl", "path": "unused"}, "regime": {"kind": "off"}}
     cases: dict[str, Case] = torch.load(folder / "cases.pt", weights_only=False)
     is_cpu = all(case.device == "cpu" for case in cases.values())
-    join(parse({**values, **launched}), folder / "meeting")
+    join(parse({**values, **launched}), f"file://{folder}/meeting")
     world = World(Accelerator(cpu=is_cpu))
     results: dict[str, Any] = {name: make(case) for name, case in cases.items()}
     if is_cpu:
