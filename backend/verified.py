@@ -68,5 +68,8 @@ def _file(folder: Path) -> Path:
 
 def _weights(folder: Path) -> list[list[Any]]:
     """Name, size and time of change of every file of weights."""
-    files = [*weight_files(folder), folder / HEADS_FILE]
+    try:
+        files = [*weight_files(folder), folder / HEADS_FILE]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # an index that is none
+        files = sorted(folder.glob("*.safetensors"))
     return [[file.name, file.stat().st_size, file.stat().st_mtime] for file in files if file.is_file()]

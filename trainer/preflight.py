@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,13 +26,15 @@ from trainer.config import (
     Warm,
 )
 from trainer.errors import ConfigError, DataError, Problem
-from trainer.models.headers import HEADS_CONFIG, HEADS_FILE, LONGEST_HEADER
-from trainer.models.readable import carried_by, why_not_trained
+from trainer.models.headers import HEADS_CONFIG, HEADS_FILE, INDEX_FILE, LONGEST_HEADER
+from trainer.models.readable import carried_by, config_of, json_of, why_not_trained
 from trainer.rollout.vllm.installed import problems as engine_problems
 from trainer.tasks import check as check_data
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_WITHOUT_DEFAULTS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Classes of tokenizers that have no special tokens but those that are named."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _DEMO_BASE = ("models", "addition")
 _DEMO_DATA = ("data", "addition")
@@ -134,7 +137,8 @@ def model_problems(model: EvaluatedModel) -> list[Problem]:
     try:
         if folder.is_dir():
             messages = [*_folder_problems(folder), *_weights_problems(folder)]
-            heads = _heads_problems(model) if isinstance(model, Model) else []
+            # Heads that are in a file which cannot be read would be said to be missing.
+            heads = _heads_problems(model) if isinstance(model, Model) and not messages else []
             return [*(Problem("model.path", message) for message in messages), *heads]
     except OSError as error:  # no permission, or a name that is too long
         return [Problem("model.path", f"{path} cannot be read ({error.strerror}); give a model's folder")]
@@ -169,15 +173,62 @@ def _folder_problems(folder: Path) -> list[str]:
         problems.append(
             f"{folder} has no tokenizer (one of {', '.join(TOKENIZERS)}); save the tokenizer beside the model"
         )
+    problems += filter(None, [_tokenizer_problem(folder)])
     return problems
 
 
+def _tokenizer_problem(folder: Path) -> str | None:
+    """What is wrong with tokenizer.json, if it is there, and with what its tokens are said to be."""
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    tokens = _tokens(file, file.stat().st_mtime_ns)
+    if tokens is None:
+        return f"{file} cannot be read; fetch or make the model again"
+    said = {**json_of(folder / "special_tokens_map.json"), **json_of(folder / "tokenizer_config.json")}
+    if said.get("tokenizer_class") in _WITHOUT_DEFAULTS and not said.get("eos_token"):
+        return f"{folder / 'tokenizer_config.json'} names no eos_token, without which no response ends; set it"
+    config = config_of(folder)
+    text = config.get("text_config")
+    vocabulary = (text if isinstance(text, dict) else config).get("vocab_size")
+    if isinstance(vocabulary, int) and tokens > vocabulary:
+        return f"{file} has {tokens} tokens, and the model knows {vocabulary} (vocab_size in config.json); give the model its own tokenizer"
+    return None
+
+
+@lru_cache(maxsize=64)
+def _tokens(file: Path, changed: int) -> int | None:
+    """How many tokens a tokenizer.json has, those apart that were added to them; None where it cannot be read. Read again only when it has changed."""
+    try:
+        vocabulary = json.loads(file.read_bytes()).get("model", {}).get("vocab", {})
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None
+    return len(vocabulary)
+
+
 def _weights_problems(folder: Path) -> list[str]:
-    return [
+    damaged = [
         f"{file}: {reason}; fetch or make the model again"
         for file in sorted(folder.glob("*.safetensors"))
         if (reason := _unreadable(file)) is not None
     ]
+    return [*damaged, *filter(None, [_index_problem(folder / INDEX_FILE)])]
+
+
+def _index_problem(index: Path) -> str | None:
+    """What is wrong with the list of files of a model, if it has one."""
+    if not index.is_file():
+        return None
+    try:
+        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        absent = [name for name in names if Path(name).name != name or not (index.parent / name).is_file()]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return f"{index} says in no way that can be read which file holds which tensor; fetch the model again"
+    return (
+        f"{index} names {', '.join(absent[:5])}, which {'is' if len(absent) == 1 else 'are'} not beside it; fetch the model again"
+        if absent
+        else None
+    )
 
 
 def _unreadable(file: Path) -> str | None:
@@ -200,7 +251,9 @@ def _damage(stream: BinaryIO, size: int) -> str | None:
         missing = 8 + length + end - size
     except (ValueError, RecursionError, AttributeError, TypeError, LookupError):
         return "has no safetensors header that can be read"
-    return f"ends {missing} bytes too early" if missing > 0 else None
+    if missing < 0:
+        return f"has {-missing} bytes behind its last tensor"
+    return f"ends {missing} bytes too early" if missing else None
 
 
 def _heads_problems(model: Model) -> list[Problem]:

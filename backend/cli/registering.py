@@ -103,18 +103,23 @@ def export_model(
 ) -> None:
     """Write a model with its MTP heads in the layout and dtypes of the checkpoint that it came from: a run's checkpoints lie in float32."""
     from backend import registry
+    from trainer.config import EvaluatedModel
     from trainer.errors import ConfigError, Problem
-    from trainer.models.storage import load_joint, load_tokenizer, save_joint, stored_depths
+    from trainer.models.export import export, why_not_into
+    from trainer.models.storage import load_joint, load_tokenizer, stored_depths
+    from trainer.preflight import model_problems
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError([Problem("FOLDER", f"{folder} is not empty; give one that is, or that is to be made")])
+    if wrong := why_not_into(folder):
+        raise ConfigError([Problem("FOLDER", wrong)])
     path = registry.model_path(model, "MODEL")
+    if problems := model_problems(EvaluatedModel(path=path)):
+        raise ConfigError(problems)
     depths = stored_depths(path)
     if not depths:
         raise ConfigError(
             [Problem("MODEL", f"{path} has no MTP heads, and nothing else that a copy of it would not have")]
         )
-    save_joint(load_joint(path, depths), load_tokenizer(path), folder)
+    export(load_joint(path, depths), load_tokenizer(path), folder)
     typer.echo(f"{path} with {depths} MTP depth{'s' if depths > 1 else ''} is in {folder}")
 
 

@@ -42,21 +42,26 @@ def test_an_lm_head_of_its_own_counts(tmp_path: Path) -> None:
     assert facts.heads_words == "none: a run starts new ones from the last block"
 
 
+_SHAPES = ((8,), (8,), (8, 16), (8,), (2, 3))
+OF_HEADS = 3 * 8 + 8 * 16 + 2 * 3
 HEADS = {
-    "MiMo": {
-        f"model.mtp_layers.0.{name}.weight": (2, 3)
-        for name in ("token_layernorm", "hidden_layernorm", "input_proj", "final_layernorm", "self_attn.q_proj")
-    },
-    "DeepSeek-V3": {
-        f"model.layers.2.{name}.weight": (2, 3)
-        for name in ("enorm", "hnorm", "eh_proj", "shared_head.norm", "self_attn.o_proj")
-    },
-    "Qwen3.5": {
-        f"mtp.{name}.weight": (2, 3)
-        for name in ("fc", "pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm", "layers.0.mlp.up_proj")
-    },
+    layout: {f"{place}{name}.weight": shape for name, shape in zip(names, _SHAPES, strict=True)}
+    for layout, place, names in (
+        (
+            "MiMo",
+            "model.mtp_layers.0.",
+            ("token_layernorm", "hidden_layernorm", "input_proj", "final_layernorm", "self_attn.q_proj"),
+        ),
+        (
+            "DeepSeek-V3",
+            "model.layers.2.",
+            ("enorm", "hnorm", "eh_proj", "shared_head.norm", "self_attn.o_proj"),
+        ),
+        ("Qwen3.5", "mtp.", ("pre_fc_norm_embedding", "pre_fc_norm_hidden", "fc", "norm", "layers.0.mlp.up_proj")),
+    )
 }
 HEADS["GLM-4.5"] = HEADS["DeepSeek-V3"]
+HEADS["Qwen3-Next"] = HEADS["Qwen3.5"]
 COPIES = {"model.layers.2.embed_tokens.weight": (100, 8), "model.layers.2.shared_head.head.weight": (100, 8)}
 
 
@@ -66,7 +71,11 @@ COPIES = {"model.layers.2.embed_tokens.weight": (100, 8), "model.layers.2.shared
         ("MiMo", "mimo", "model.mtp_layers.0.*", "[hidden, embedding]"),
         ("DeepSeek-V3", "deepseek_v3", "model.layers.2.*", "[embedding, hidden]"),
         ("GLM-4.5", "glm4_moe", "model.layers.2.*", "[embedding, hidden]"),
-        ("Qwen3.5", "qwen3_5", "mtp.layers.0.*", "[embedding, hidden]"),
+        ("Qwen3-Next", "qwen3_next", "mtp.layers.0.*", "[embedding, hidden]"),
+        *(
+            ("Qwen3.5", model_type, "mtp.layers.0.*", "[embedding, hidden]")
+            for model_type in ("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text")
+        ),
     ],
 )
 def test_published_heads_are_named_with_their_keys(
@@ -83,10 +92,10 @@ def test_published_heads_are_named_with_their_keys(
         projection,
     )
     assert facts.parts is not None
-    assert facts.parts["MTP heads"] == 5 * 6
+    assert facts.parts["MTP heads"] == OF_HEADS
     assert set(facts.dropped) == set(HEADS[layout])
     assert facts.facts["transformers drops"].startswith("5 tensors of the MTP heads")
-    assert facts.bytes_to_train == 16 * (1064 + 30)
+    assert facts.bytes_to_train == 16 * (1064 + OF_HEADS)
     assert facts.shared == ("embeddings and lm_head are one matrix", "the heads use the trunk's embeddings and lm_head")
 
 
@@ -94,7 +103,7 @@ def test_copies_of_the_trunk_are_named_and_not_counted(tmp_path: Path) -> None:
     tensors = {**TRUNK, **HEADS["GLM-4.5"], **COPIES}
     facts = inspect_model(str(write_model(tmp_path / "m", tensors, {**SIZES, "model_type": "glm4_moe"})))
     assert facts.parts is not None
-    assert facts.parts["MTP heads"] == 5 * 6
+    assert facts.parts["MTP heads"] == OF_HEADS
     assert facts.shared[2:] == tuple(f"{name} is a copy of the trunk's" for name in COPIES)
     assert len(facts.dropped) == 7
 
@@ -104,6 +113,26 @@ def test_copies_of_the_trunk_are_named_and_not_counted(tmp_path: Path) -> None:
     [
         ({"num_nextn_predict_layers": 1}, {}, "(num_nextn_predict_layers), in a layout that cannot be read"),
         ({}, {"mtp_block.eh_proj.weight": (2, 3)}, "(mtp_block.eh_proj.weight), in a layout that cannot be read"),
+        ({"mtp_num_hidden_layers": 1}, {}, "(mtp_num_hidden_layers), in a layout that cannot be read"),
+        ({"num_mtp_layers": 1}, {}, "(num_mtp_layers), in a layout that cannot be read"),
+        ({}, {"mtp_heads.0.weight": (2, 3)}, "(mtp_heads.0.weight), in a layout that cannot be read"),
+        (
+            {"model_type": "mimo"},
+            {**HEADS["MiMo"], "model.mtp_layers.1.input_proj.weight": (8, 16)},
+            "are missing: model.mtp_layers.1.token_layernorm.weight",
+        ),
+        (
+            {"model_type": "mimo", "num_nextn_predict_layers": 3},
+            HEADS["MiMo"],
+            "says num_nextn_predict_layers = 3, but there are tensors of 1 in its safetensors files: model.mtp_layers.1.* is missing",
+        ),
+        (
+            {"model_type": "mimo"},
+            {**HEADS["MiMo"], "model.mtp_layers.0.input_proj.weight": (16, 32)},
+            "model.mtp_layers.0.input_proj.weight is (16, 32), and (8, 16) by config.json (hidden_size = 8, vocab_size = 100)",
+        ),
+        ({"vocab_size": 120}, {}, "model.embed_tokens.weight is (100, 8), and (120, 8) by config.json"),
+        ({"layer_types": ["full_attention"]}, {}, "says num_hidden_layers = 2, and has 1 layer_types"),
         (
             {"model_type": "mimo", "num_nextn_predict_layers": 1},
             {},
@@ -136,6 +165,16 @@ def test_heads_that_cannot_be_read_are_not_overlooked(
     assert says in inspect_model(folder).problems[0]
     with pytest.raises(ModelError, match=re.escape(says)):
         load_joint(folder, 1)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F4", "I8"])
+def test_what_is_quantised_without_saying_so_is_refused(tmp_path: Path, dtype: str) -> None:
+    folder = str(write_model(tmp_path / "m", dtype=dtype))
+    says = f"is stored in {dtype}, and what is quantised cannot be trained; use a copy in bfloat16"
+    assert says in inspect_model(folder).problems[0]
+    with pytest.raises(ModelError, match=says):
+        load_joint(folder, 1)
+    assert inspect_model(str(write_model(tmp_path / "fine", dtype="F64"))).problems == ()
 
 
 def test_a_folder_that_is_no_model_says_why_and_what_is_on_the_hub_is_not_known(tmp_path: Path) -> None:

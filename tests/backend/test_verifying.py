@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -16,7 +18,11 @@ from typer.testing import CliRunner
 
 from backend import verified
 from backend.cli import app
+from trainer.config import Model
+from trainer.errors import ModelError
+from trainer.models.export import export
 from trainer.models.storage import load_joint, load_tokenizer, save_joint
+from trainer.preflight import model_problems
 
 
 @pytest.fixture
@@ -85,3 +91,39 @@ def test_a_checkpoint_in_float32_is_exported_in_the_dtype_it_came_from(tmp_path:
     assert all(after[name].dtype == torch.bfloat16 and torch.equal(before[name], after[name]) for name in before)
     done = CliRunner().invoke(app, ["models", "export", str(base), str(tmp_path / "export")])
     assert "is not empty; give one that is" in str(done.exception)
+
+
+@pytest.mark.usefixtures("without_store")
+def test_an_export_that_fails_leaves_nothing_and_one_that_was_interrupted_is_no_model(tmp_path: Path) -> None:
+    base, target = write_tiny("mimo", tmp_path / "base", depths=2, shards=2), tmp_path / "export"
+    joint, tokenizer = load_joint(str(base), 1), load_tokenizer(str(base))
+    (base / "model-00002-of-00002.safetensors").rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="put the model back"):  # the first file is written by then
+        export(joint, tokenizer, target)
+    assert list(target.iterdir()) == []
+    (tmp_path / "elsewhere").rename(base / "model-00002-of-00002.safetensors")
+    (target / ".unfinished").mkdir()
+    save_joint(joint, tokenizer, target / ".unfinished")
+    assert "has no config.json" in model_problems(Model(path=str(target)))[0].message
+    words = "another export writes into .*/export, or was interrupted there; wait for it, or remove the folder"
+    with pytest.raises(ModelError, match=words):
+        export(joint, tokenizer, target)
+    done = CliRunner().invoke(app, ["models", "export", str(base), str(target)])
+    assert re.search(words, str(done.exception))
+    shutil.rmtree(target / ".unfinished")
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(ModelError, match="was filled meanwhile"):
+        export(joint, tokenizer, target)
+    assert [file.name for file in target.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.usefixtures("without_store")
+def test_an_index_that_is_none_is_said_and_kept_as_the_verdict(tmp_path: Path) -> None:
+    folder = write_tiny("mimo", tmp_path / "m", shards=2)
+    (folder / "model.safetensors.index.json").write_text("[]")
+    done = CliRunner().invoke(app, ["verify", str(folder), "--device", "cpu"])
+    assert "which file holds which tensor" in str(done.exception)
+    verified.keep(folder, {"alarms": ["damaged"]})
+    kept = verified.last(folder)
+    assert kept is not None
+    assert (kept.alarms, kept.changed) == (("damaged",), False)

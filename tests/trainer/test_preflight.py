@@ -107,6 +107,7 @@ def test_a_damaged_model_configuration_is_refused(demo, text, says):
         (b"abc", "is no safetensors file, or only the beginning of one"),
         (safetensors(100)[:40], "is no safetensors file, or only the beginning of one"),
         (safetensors(100)[:-30], "ends 30 bytes too early"),
+        (safetensors(100) + b"more", "has 4 bytes behind its last tensor"),
         (b"\x02" + bytes(7) + b"[]", "has no safetensors header that can be read"),
         (b"\x02" + bytes(7) + b"\xff{", "has no safetensors header that can be read"),
         (b"\x0c" + bytes(7) + b'{"w":[1, 2]}', "has no safetensors header that can be read"),
@@ -125,6 +126,55 @@ def test_a_weights_file_that_is_elsewhere_and_gone_is_named(demo):
     assert refusals(demo) == {
         "model.path": f"{file}: cannot be read (No such file or directory); fetch or make the model again"
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"weight_map": {"w": "model.safetensors"}}', None),
+        (
+            '{"weight_map": {"v": "a.safetensors", "w": "b.safetensors"}}',
+            "names a.safetensors, b.safetensors, which are",
+        ),
+        ('{"weight_map": {"v": "../addition/model.safetensors"}}', "names ../addition/model.safetensors, which is"),
+        ("[]", "says in no way that can be read which file holds which tensor"),
+        ('{"weight_map": {"w": 1}}', "says in no way that can be read which file holds which tensor"),
+        ("{", "says in no way that can be read which file holds which tensor"),
+    ],
+)
+def test_an_index_that_names_what_is_not_there_is_refused(demo, text, says):
+    index = demo / "models" / "addition" / "model.safetensors.index.json"
+    index.write_text(text)
+    said = refusals(demo)
+    assert said == {} if says is None else said["model.path"].startswith(f"{index} {says}")
+
+
+def test_heads_whose_file_is_missing_are_not_said_to_be_none(demo):
+    folder = demo / "models" / "addition"
+    (folder / "config.json").write_text('{"model_type": "mimo", "num_nextn_predict_layers": 1, "num_hidden_layers": 2}')
+    assert "no tensors of MTP heads" in refusals(demo)["model.path"]
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"w": "a.safetensors"}}')
+    assert "MTP heads" not in refusals(demo)["model.path"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("tokenizer.json", "{", "tokenizer.json cannot be read"),
+        ("tokenizer.json", '{"model": {"vocab": {"a": 0, "b": 1, "c": 2}}}', "has 3 tokens, and the model knows 2"),
+        ("tokenizer.json", '{"model": {"vocab": [["a", 0.0], ["b", 0.0], ["c", 0.0]]}}', "has 3 tokens, and"),
+        ("tokenizer.json", '{"model": {"vocab": {"a": 0, "b": 1}}}', None),
+        ("tokenizer_config.json", '{"tokenizer_class": "PreTrainedTokenizerFast"}', "names no eos_token"),
+        ("tokenizer_config.json", '{"tokenizer_class": "TokenizersBackend", "eos_token": "b"}', None),
+        ("tokenizer_config.json", '{"tokenizer_class": "Qwen2Tokenizer"}', None),  # it has one by its class
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_is_refused(demo, file, text, says):
+    folder = demo / "models" / "addition"
+    (folder / "config.json").write_text('{"model_type": "qwen3", "vocab_size": 2}')
+    (folder / file).write_text(text)
+    said = refusals(demo)
+    assert said == {} if says is None else says in said["model.path"]
 
 
 def test_heads_alone_are_no_weights(demo):

@@ -12,6 +12,8 @@ HEADS_FILE = "mtp.safetensors"
 HEADS_CONFIG = "mtp_config.json"
 """How many depths they are."""
 INDEX_FILE = "model.safetensors.index.json"
+ONLY_FILE = "model.safetensors"
+"""All weights, where no index names several files; other files beside it are not the model's (Mistral's consolidated.safetensors)."""
 LONGEST_HEADER = 100_000_000
 """Bytes of a safetensors header: the bound of that library."""
 
@@ -32,7 +34,7 @@ class TensorFacts(NamedTuple):
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of the model's own weights: those that its index names, else all.
+    """The safetensors files of the model's own weights: those that its index names, else the usual one, else all.
 
     Raises:
         ValueError, LookupError, TypeError, AttributeError: the index is none.
@@ -40,6 +42,8 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX_FILE
     if index.is_file():
         return [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
+    if (folder / ONLY_FILE).is_file():
+        return [folder / ONLY_FILE]
     return [file for file in sorted(folder.glob("*.safetensors")) if file.name != HEADS_FILE]
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.models import headers
+from trainer.models.headers import TensorFacts
 from trainer.models.layouts import Carried, carried, trouble
 
 # What some architectures do to logits after the lm_head (Gemma 2, Cohere, Granite, Falcon-H1), with the value that does nothing.
 _AFTER_THE_HEAD = {"final_logit_softcapping": None, "logit_scale": 1, "logits_scaling": 1, "lm_head_multiplier": 1}
+_NARROW_FLOATS = ("F8_", "F6_", "F4")
+_BY_VOCABULARY = ("model.embed_tokens.weight", "model.language_model.embed_tokens.weight", "lm_head.weight")
 
 
 def json_of(file: Path) -> dict[str, Any]:
@@ -41,9 +44,41 @@ def why_not_trained(folder: Path) -> str | None:
         method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised
         return f"it is quantised ({method}), and what is quantised cannot be trained; use a copy in bfloat16"
     text = config.get("text_config")
-    return changed_logits({**config, **(text if isinstance(text, dict) else {})}) or trouble(
-        config, headers.tensors(folder) or {}
-    )
+    sizes = {**config, **(text if isinstance(text, dict) else {})}
+    tensors = headers.tensors(folder) or {}
+    return changed_logits(sizes) or _narrow(tensors) or trouble(config, tensors) or _misfit(config, sizes, tensors)
+
+
+def _narrow(tensors: Mapping[str, TensorFacts]) -> str | None:
+    """What is quantised although config.json does not say so."""
+    for name, tensor in tensors.items():
+        if tensor.dtype.startswith(_NARROW_FLOATS) or (tensor.dtype in ("I8", "U8") and len(tensor.shape) == 2):
+            return (
+                f"{name} is stored in {tensor.dtype}, and what is quantised cannot be trained; use a copy in bfloat16"
+            )
+    return None
+
+
+def _misfit(config: Mapping[str, Any], sizes: Mapping[str, Any], tensors: Mapping[str, TensorFacts]) -> str | None:
+    """A tensor of another size than config.json says, or layers that it counts in two ways."""
+    types, layers = sizes.get("layer_types"), sizes.get("num_hidden_layers")
+    if isinstance(types, list) and isinstance(layers, int) and len(types) != layers:
+        return f"config.json says num_hidden_layers = {layers}, and has {len(types)} layer_types; fetch the model again"
+    hidden, vocabulary = sizes.get("hidden_size"), sizes.get("vocab_size")
+    if not isinstance(hidden, int) or not isinstance(vocabulary, int):
+        return None
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(_BY_VOCABULARY, (vocabulary, hidden))
+    if found := carried(config, tensors):
+        for depth in range(found.depths):
+            keys = found.layout.keys(depth, found.layers)
+            wanted |= {key: (hidden, 2 * hidden) if "proj" in own else (hidden,) for own, key in keys.items()}
+    for name, shape in wanted.items():
+        if name in tensors and tensors[name].shape != shape:
+            return (
+                f"{name} is {tensors[name].shape}, and {shape} by config.json (hidden_size = {hidden}, vocab_size = {vocabulary}); "
+                "fetch the model again, or correct config.json"
+            )
+    return None
 
 
 def changed_logits(config: Mapping[str, Any]) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -31,7 +32,7 @@ from trainer.models.joint import JointModel
 from trainer.models.layouts import ATTACHED, Carried
 from trainer.models.mtp import MtpDepth
 from trainer.models.published import mtp_tensors, published_tensors, unstored
-from trainer.models.readable import carried_by, changed_logits, why_not_trained
+from trainer.models.readable import carried_by, changed_logits, json_of, why_not_trained
 from trainer.models.stored import Stored, look_at, write, write_index
 
 __all__ = [
@@ -49,6 +50,18 @@ hf_logging.disable_progress_bar()  # a tensor count is no progress worth showing
 
 # What a model consists of on the hub; other forms of its weights stay there.
 _FETCHED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "LICENSE*")
+
+# What transformers raises on damaged or strange folders.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 
 def load_joint(path: str, depths: int, *, seed: int = 0) -> JointModel:
@@ -102,7 +115,7 @@ def positions_of(path: str) -> int | None:
     """
     try:
         config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         raise ModelError(_not_loadable(path, error)) from error
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
@@ -126,7 +139,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"model.path: no tokenizer can be loaded from {path}: {reason}") from error
     if tokenizer.eos_token_id is None:
@@ -233,10 +246,21 @@ def _load(path: str, folder: Path, found: Carried | None, depths: int) -> PreTra
         mapping = _lengthen(config, found, depths) if found else None
         with _quietly():  # what it takes for superfluous is read here; what is missing is said below
             trunk, report = AutoModelForCausalLM.from_pretrained(
-                folder, config=config, dtype=torch.float32, key_mapping=mapping, output_loading_info=True
+                folder,
+                config=config,
+                dtype=torch.float32,
+                key_mapping=mapping,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise ModelError(_not_loadable(path, error)) from error
+    if report["mismatched_keys"]:
+        name, stored, needed = min(report["mismatched_keys"])
+        raise ModelError(
+            f"model.path: {path}: {_stored_name(name, found)} is {tuple(stored)}, and the model that config.json describes needs {tuple(needed)}; "
+            "fetch the model again, or correct config.json"
+        )
     # Also where config.json leaves out what is the architecture's default.
     if wrong := changed_logits(trunk.config.get_text_config().to_dict()):
         raise ModelError(f"model.path: {path}: {wrong}")
@@ -301,12 +325,10 @@ def _attached_depths(folder: Path) -> int:
     config = folder / HEADS_CONFIG
     if not config.is_file():
         return 0
-    try:
-        return int(json.loads(config.read_text())["depths"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f'{config}: holds no number of depths ({error}); expected {{"depths": 1}}, for example'
-        ) from error
+    depths = json_of(config).get("depths")
+    if type(depths) is not int or depths < 0:
+        raise ModelError(f'{config}: holds no number of depths; expected {{"depths": 1}}, for example')
+    return depths
 
 
 def _load_heads(joint: JointModel, file: Path) -> None:

@@ -69,6 +69,24 @@ def test_missing_and_misshapen_head_tensors_are_named(saved):
         load_joint(str(folder), 2)
 
 
+@pytest.mark.parametrize("depths", ["-1", '"x"', "1.9", "true"])
+def test_a_number_of_heads_that_is_none_is_refused(saved, depths):
+    (saved[1] / "mtp_config.json").write_text(f'{{"depths": {depths}}}')
+    with pytest.raises(ModelError, match=r"mtp_config\.json: holds no number of depths"):
+        load_joint(str(saved[1]), 1)
+
+
+def test_what_transformers_cannot_put_together_is_said_in_words(saved):
+    _, folder = saved
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
+    with pytest.raises(ModelError, match=r"layers\.0\.mlp\..* is \(.*32.*\), and the model .* needs \(.*48.*\); fetch"):
+        load_joint(str(folder), 1)
+    (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": "two"}))
+    with pytest.raises(ModelError, match=r"cannot be loaded as a causal language model: .*num_attention_heads"):
+        load_joint(str(folder), 1)
+
+
 def test_heads_in_an_unknown_layout_are_refused_and_not_replaced(saved):
     _, folder = saved
     config = json.loads((folder / "config.json").read_text())

@@ -91,6 +91,11 @@ def trouble(config: Mapping[str, Any], names: Collection[str]) -> str | None:
         return f"it carries {found.depths} MTP blocks behind one projection ({found.layout.name}), of which only one can be read"
     if text.get("mtp_use_dedicated_embeddings"):
         return "its MTP heads have embeddings of their own (mtp_use_dedicated_embeddings), which cannot be read; use a model whose heads share the trunk's"
+    if said and text[said] > found.depths:
+        return (
+            f"config.json says {said} = {text[said]}, but there are tensors of {found.depths} in its safetensors files: "
+            f"{found.layout.prefix(found.depths, found.layers)}* is missing; fetch the complete model, or set {said} to {found.depths}"
+        )
     if missing := found.missing(names):
         return f"tensors of its MTP heads are missing: {', '.join(missing[:5])}; fetch the model again"
     return None

@@ -9,6 +9,7 @@ from tiny_checkpoints import LAYERS, LAYOUTS, long_model, write_tiny
 from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
 
 from trainer.models.joint import Sequences
+from trainer.models.mtp import MtpDepth
 from trainer.models.storage import load_joint
 
 NAMES = {
@@ -83,6 +84,41 @@ def test_a_depth_is_what_its_layout_says(layout, batch, tmp_path):
     del long.model.layers[LAYERS:]
     long.config.num_hidden_layers = LAYERS
     assert torch.allclose(main, long(batch.tokens).logits.log_softmax(-1), atol=1e-5)
+
+
+@pytest.mark.parametrize(("layout", "normed"), [("mimo", True), ("deepseek_v3", True), ("glm4_moe", False)])
+@torch.no_grad()
+def test_a_second_depth_reads_the_first_ones_states_as_its_layout_says(layout, normed, batch, tmp_path):
+    joint = load_joint(str(write_tiny(layout, tmp_path, depths=2)), 2)
+    tokens = batch.tokens
+    _, read = joint._trunk_hidden(tokens)
+    embeddings, inputs = joint.trunk.get_input_embeddings()(tokens), joint._block_inputs(read)
+    before_norm, after_norm = joint.mtp[0](read, embeddings.roll(-1, 1), **inputs)
+    chained = after_norm if normed else before_norm
+    _, wanted = joint.mtp[1](chained, embeddings.roll(-2, 1), **inputs)
+    first, second = joint._mtp_hidden(read, tokens, "all")
+    assert torch.equal(first, after_norm)
+    assert torch.equal(second, wanted)
+
+
+@pytest.mark.parametrize("layout", ["mimo", "deepseek_v3"])
+@torch.no_grad()
+def test_what_drafts_read_is_what_the_first_depth_reads_but_for_a_factor(layout, batch, tmp_path):
+    joint = load_joint(str(write_tiny(layout, tmp_path)), 1)
+    hidden, read = joint._trunk_hidden(batch.tokens)
+    norm = joint.mtp[0].hnorm
+    torch.testing.assert_close(norm(joint.read_by_heads(hidden)), norm(read), rtol=1e-4, atol=1e-4)
+
+
+def test_new_heads_begin_with_norms_that_change_no_scale_and_with_a_block_that_attends():
+    for layout, idle in {"qwen3": 1.0, "qwen3_next": 0.0}.items():
+        decoder = long_model(layout, depths=0)[0].get_decoder()
+        decoder.layers = torch.nn.ModuleList(reversed(decoder.layers))  # of Qwen3-Next: linear attention last
+        head = MtpDepth(decoder)
+        for norm in (head.enorm, head.hnorm):
+            assert torch.equal(norm.weight, torch.full_like(norm.weight, idle))
+        assert torch.equal(head.norm.weight, decoder.norm.weight)
+        assert hasattr(head.block, "self_attn")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_checkpoints import LAYOUTS, write_tiny
 
 from trainer.errors import ModelError
@@ -32,8 +32,8 @@ def others(folder):
     }
 
 
-def weight_map(folder):
-    return json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+def index(folder):
+    return json.loads((folder / "model.safetensors.index.json").read_text())
 
 
 def same(left, right):
@@ -57,7 +57,7 @@ def test_what_was_not_trained_is_written_bit_for_bit(layout, dtype, shards, tmp_
     assert places(tmp_path / "a") == places(tmp_path / "b")
     assert others(tmp_path / "a") == others(tmp_path / "b")
     if shards > 1:
-        assert weight_map(tmp_path / "a") == weight_map(tmp_path / "b")
+        assert index(tmp_path / "a") == index(tmp_path / "b")
     first, again = (load_joint(str(tmp_path / name), 1) for name in ("a", "b"))
     assert same(first.state_dict(), again.state_dict())
 
@@ -118,9 +118,33 @@ def test_depths_that_are_not_used_are_kept(layout, tmp_path):
     joint = saved_again(tmp_path / "a", tmp_path / "b", depths=1)
     assert joint.depths == 1
     assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+    assert index(tmp_path / "a") == index(tmp_path / "b")
     assert load_joint(str(tmp_path / "b"), 2).depths == 2
     with pytest.raises(ModelError, match=r"model\.mtp_depths: 3 asked for, but .* has 2; use at most 2"):
         load_joint(str(tmp_path / "b"), 3)
+
+
+@pytest.mark.parametrize("layout", ["deepseek_v3", "glm4_moe"])
+def test_the_copies_of_every_depth_follow(layout, tmp_path):
+    write_tiny(layout, tmp_path / "a", depths=2)
+    joint = load_joint(str(tmp_path / "a"), 2)
+    with torch.no_grad():
+        for parameter in joint.parameters():
+            parameter.add_(1.0)
+    save_joint(joint, load_tokenizer(str(tmp_path / "a")), tmp_path / "b")
+    saved = tensors(tmp_path / "b")
+    for layer in (2, 3):
+        assert torch.equal(saved[f"model.layers.{layer}.embed_tokens.weight"], saved["model.embed_tokens.weight"])
+        assert torch.equal(saved[f"model.layers.{layer}.shared_head.head.weight"], saved["lm_head.weight"])
+
+
+def test_weights_beside_the_usual_file_are_not_the_models(tmp_path):
+    write_tiny("mimo", tmp_path / "a")
+    weights = tensors(tmp_path / "a")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, tmp_path / "a" / "other.safetensors")
+    saved_again(tmp_path / "a", tmp_path / "b")
+    assert not (tmp_path / "b" / "other.safetensors").exists()
+    assert same(tensors(tmp_path / "b"), weights)
 
 
 @pytest.mark.parametrize("layout", ["deepseek_v3", "glm4_moe"])
@@ -153,8 +177,9 @@ def test_heads_that_were_attached_lie_beside_an_index_that_does_not_name_them(tm
     write_tiny("qwen3", tmp_path / "a")
     saved_again(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b" / "mtp.safetensors").is_file()
-    assert set(weight_map(tmp_path / "b").values()) == {"model.safetensors"}
-    assert weight_map(tmp_path / "b").keys() == tensors(tmp_path / "a").keys()
+    weight_map = index(tmp_path / "b")["weight_map"]
+    assert set(weight_map.values()) == {"model.safetensors"}
+    assert weight_map.keys() == tensors(tmp_path / "a").keys()
 
 
 def test_saving_over_the_model_that_was_loaded_is_refused(tmp_path):
