@@ -1,5 +1,6 @@
 """Heads that are random, exchanged, damaged or right are told apart by what the model writes."""
 
+import math
 import re
 
 import pytest
@@ -7,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import LAYOUTS, write_drafting, write_tiny
 
-from trainer.errors import ModelError
-from trainer.verify import verify
+from trainer.errors import ModelError, TrainingError
+from trainer.verify import DepthFound, _of_heads, verify
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -43,10 +44,55 @@ def test_a_random_trunk_guesses(tmp_path):
     assert "the main head's loss on its own samples is" in found.alarms[0]
 
 
-def test_what_is_not_finite_is_named_before_anything_is_sampled(tmp_path):
+def test_every_depth_is_judged(tmp_path):
     folder = write_drafting("mimo", tmp_path)
     tensors = load_file(folder / "model.safetensors")
-    tensors["model.mtp_layers.0.mlp.up_proj.weight"][3, 3] = torch.nan
+    first = {name: tensor for name, tensor in tensors.items() if ".mtp_layers.0." in name}
+    tensors |= {name.replace("layers.0.", "layers.1."): tensor.clone() for name, tensor in first.items()}
+    projection = "model.mtp_layers.1.input_proj.weight"
+    tensors[projection] = tensors[projection].roll(16, dims=1)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    found = verify(str(folder))
+    assert len(found.depths) == 2
+    assert len(found.alarms) == 1
+    assert "depth 2: its loss is" in found.alarms[0]
+    assert "stored in the other order" in found.alarms[0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "exchanged", "says"),
+    [
+        (1.0, 0.95, None),
+        (1.0, 0.85, "the other order"),
+        (4.1, 4.4, None),
+        (4.2, 4.4, "it guesses"),
+        (9.0, 4.2, "it guesses"),
+        (9.0, 4.1, "the other order"),
+        (math.nan, math.nan, "it guesses"),
+    ],
+)
+def test_where_alarms_of_a_head_begin(loss, exchanged, says):
+    alarms = list(_of_heads([DepthFound(loss, exchanged, 0.0, 0.0)], math.log(100)))
+    assert [says in alarm for alarm in alarms] == ([] if says is None else [True])
+
+
+def test_a_model_that_says_nothing_is_no_verdict(tmp_path):
+    folder = write_drafting("mimo", tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.embed_tokens.weight"][:] = 1.0
+    tensors["model.norm.weight"][:] = 1.0
+    tensors["lm_head.weight"][:] = 0.0
+    tensors["lm_head.weight"][1] = 10.0
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TrainingError, match="ends every response at once, so that no head can be measured"):
+        verify(str(folder), ["1"])
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_named_before_anything_is_sampled(tmp_path, number):
+    folder = write_drafting("mimo", tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.mtp_layers.0.mlp.up_proj.weight"][3, 3] = number
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     assert verify(str(folder)).alarms == (
         "there are NaN or infinite numbers in model.mtp_layers.0.mlp.up_proj.weight; fetch the model again",

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import LAYOUTS, write_tiny
 
 from trainer.errors import ModelError
+from trainer.models.published import unstored
 from trainer.models.storage import load_joint, load_tokenizer, published_tensors, save_joint
 
 ALL = (*LAYOUTS, "qwen3")
@@ -103,12 +104,53 @@ def test_a_checkpoint_in_full_precision_keeps_parameters_exactly_and_can_go_back
     assert not (tmp_path / "back" / "stored_dtypes.json").exists()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_other_dtypes_go_through_full_precision_and_back(dtype, tmp_path):
+    write_tiny("mimo", tmp_path / "a", dtype=dtype)
+    saved_again(tmp_path / "a", tmp_path / "full", full_precision=True)
+    saved_again(tmp_path / "full", tmp_path / "b")
+    exact = dtype == torch.float16  # what is finer than float32 is rounded to it
+    assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b")) is exact
+    assert ((tmp_path / "full" / "config.json").read_text().count('"float32"') > 0) is exact
+
+
+def test_files_beside_the_weights_are_kept_and_other_weights_are_not(tmp_path):
+    folder = write_tiny("mimo", tmp_path / "a", dtype=torch.bfloat16)
+    config = json.loads((folder / "config.json").read_text())
+    config["torch_dtype"] = config.pop("dtype")  # as older versions of transformers call it
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    weight_map = dict.fromkeys(sorted(tensors(folder)), "model.safetensors")
+    listed = {"metadata": {"total_size": sum(one.nbytes for one in tensors(folder).values())}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(listed))
+    (folder / "vocab.txt").write_bytes(bytes(8 * 2**20))
+    kept = others(folder)
+    (folder / ".gitattributes").write_text("not part of the model")
+    (folder / "pytorch_model.bin").write_text("weights in another form")
+    saved_again(folder, tmp_path / "full", full_precision=True)
+    assert json.loads((tmp_path / "full" / "config.json").read_text())["torch_dtype"] == "float32"
+    saved_again(tmp_path / "full", tmp_path / "b")
+    assert others(tmp_path / "b") == kept
+    assert index(tmp_path / "b") == listed
+
+
+def test_a_tensor_of_another_form_is_not_taken_for_the_checkpoints(tmp_path):
+    joint = load_joint(str(write_tiny("mimo", tmp_path)), 1)
+    has = dict(joint.stored.tensors)
+    name = "model.mtp_layers.0.input_proj.weight"
+    assert unstored(joint, has) == []
+    assert unstored(joint, has | {name: has[name]._replace(shape=has[name].shape[::-1])}) == [name]
+    del has[name]
+    assert unstored(joint, has) == [name]
+
+
 @pytest.mark.parametrize("layout", ["mimo", "qwen3_5", "qwen3"])
 def test_tied_weights_are_stored_once_as_they_were(layout, tmp_path):
     write_tiny(layout, tmp_path / "a", tied=True)
     joint = saved_again(tmp_path / "a", tmp_path / "b")
     assert joint.trunk.get_output_embeddings().weight is joint.trunk.get_input_embeddings().weight
     assert "lm_head.weight" not in tensors(tmp_path / "b")
+    named = [name for name, _ in published_tensors(joint) if not name.startswith("depths.")]
+    assert sorted(named) == sorted(tensors(tmp_path / "a"))
     assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
 
 
