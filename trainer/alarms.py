@@ -137,6 +137,10 @@ class Watch:
 
 def not_finite(error: NotFiniteError, config: RunConfig, step: int, last_checkpoint: int | None) -> Notice:
     """What ended the run in `step`, the last good checkpoint, and what to change before going on from there."""
+    if step == 0:
+        model = config.model.path
+        message = f"{error} before anything was trained, so that it is the model: `mtprl verify {model}` names its tensors that are not finite"
+        return Notice("error", "not_finite", message)
     regime = config.regime
     changes = [f"lower optimizer.lr ({config.optimizer.lr:g})"]
     if isinstance(regime, CrossEntropy | Policy) and regime.coefficient:

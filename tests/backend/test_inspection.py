@@ -156,6 +156,8 @@ def test_copies_of_the_trunk_are_named_and_not_counted(tmp_path: Path) -> None:
             "changes its logits after the lm_head (final_logit_softcapping = 30.0)",
         ),
         ({"text_config": {"logits_scaling": 8}}, {}, "(logits_scaling = 8)"),
+        ({"logit_scale": 0.0625}, {}, "(logit_scale = 0.0625)"),
+        ({"lm_head_multiplier": 0.5}, {}, "(lm_head_multiplier = 0.5)"),
     ],
 )
 def test_heads_that_cannot_be_read_are_not_overlooked(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from configs import refusals
+from safetensors.torch import load_file, save_file
 
 from trainer.config import RunConfig, parse
-from trainer.errors import ConfigError, DataError
+from trainer.errors import ConfigError, DataError, TrainingError
 from trainer.events import MemorySink
 from trainer.loop import train
 from trainer.models.storage import load_joint, stored_depths
@@ -17,6 +18,7 @@ from trainer.preflight import check
 from trainer.tasks import Grader
 from trainer.tasks.addition import draw_pairs, write_problems
 from trainer.training import prepare
+from trainer.warming import respond
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,6 +111,31 @@ def test_held_out_prompts_train_nothing_and_stand_on_one_side_with_their_like(co
     assert len(training.held_out) == 16
     assert not learned & held_out
     assert len(training.prompts) + len(training.held_out) == 48
+
+
+def test_responses_to_held_out_prompts_are_sampled_at_the_runs_temperature(config, tmp_path):
+    config = changed(config, rollout={**config.rollout.model_dump(), "temperature": 0.01})
+    with Grader() as grader:
+        training = prepare(config, tmp_path / "run", MemorySink(), grader)
+        held_out = respond(training.held_out, config, training.engine, torch.device("cpu"))
+    samples = held_out.tokens.view(8, config.rollout.samples_per_prompt, -1)
+    alike = (samples[:, 1:] == samples[:, :1]).float().mean()
+    assert alike > 0.9  # hardly anything but the most likely token is drawn
+
+
+def test_a_model_that_is_not_finite_is_said_to_be_the_cause(config, tmp_path):
+    file = tmp_path / "base" / "model.safetensors"
+    weights = load_file(file)
+    weights["model.norm.weight"][0] = torch.nan
+    save_file(weights, file, metadata={"format": "pt"})
+    sink = MemorySink()
+    (tmp_path / "run").mkdir()
+    with pytest.raises(TrainingError):
+        train(config, tmp_path / "run", sink)
+    (alarm,) = [event for event in sink.events if event["type"] == "alarm" and event["name"] == "not_finite"]
+    assert (
+        f"before anything was trained, so that it is the model: `mtprl verify {config.model.path}`" in alarm["message"]
+    )
 
 
 def test_what_cannot_be_is_refused_in_words(config, tmp_path):
