@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_checkpoints import write_tiny
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -16,7 +17,14 @@ from transformers import (
 
 from trainer.errors import ModelError
 from trainer.models.demo_base import character_tokenizer
-from trainer.models.storage import load_joint, load_tokenizer, load_trunk, save_joint, stored_depths
+from trainer.models.storage import (
+    load_joint,
+    load_tokenizer,
+    load_trunk,
+    positions_of,
+    save_joint,
+    stored_depths,
+)
 
 
 @pytest.fixture
@@ -55,6 +63,38 @@ def test_a_model_without_heads_gets_the_same_new_ones_from_the_same_seed(saved):
     assert not torch.equal(first.mtp[0].eh_proj.weight, other.mtp[0].eh_proj.weight)
     last_block = first.trunk.get_decoder().layers[-1]
     assert torch.equal(first.mtp[0].block.mlp.up_proj.weight, last_block.mlp.up_proj.weight)
+
+
+def test_new_heads_draw_nothing_from_the_global_generator(saved):
+    _, folder = saved
+    (folder / "mtp_config.json").unlink()
+    before = torch.get_rng_state()
+    load_joint(str(folder), 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_from_no_folder_keeps_its_generation_settings(make_joint, tmp_path):
+    joint = make_joint()
+    joint.trunk.generation_config.max_new_tokens = 77
+    save_joint(joint, character_tokenizer(), tmp_path)
+    assert load_joint(str(tmp_path), 1).trunk.generation_config.max_new_tokens == 77
+
+
+def test_how_many_tokens_a_model_was_made_for_is_said_by_its_text_part(tmp_path):
+    assert positions_of(str(write_tiny("qwen3_5_vision", tmp_path))) == 256
+
+
+def test_a_tokenizer_without_an_end_is_refused(tmp_path):
+    tokenizer = character_tokenizer()
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="has no end-of-sequence token; set eos_token in it"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_the_trunk_counts_its_own_layers_and_not_those_of_the_heads(tmp_path):
+    config = load_joint(str(write_tiny("mimo", tmp_path, depths=2)), 2).trunk.config
+    assert (config.num_hidden_layers, len(config.layer_types)) == (2, 2)
 
 
 def test_missing_and_misshapen_head_tensors_are_named(saved):

@@ -225,10 +225,12 @@ def test_heads_that_were_attached_lie_beside_an_index_that_does_not_name_them(tm
 
 
 def test_saving_over_the_model_that_was_loaded_is_refused(tmp_path):
-    write_tiny("mimo", tmp_path)
-    joint = load_joint(str(tmp_path), 1)
-    with pytest.raises(ModelError, match="the model was loaded from there; save it into another folder"):
-        save_joint(joint, load_tokenizer(str(tmp_path)), tmp_path)
+    folder = write_tiny("mimo", tmp_path / "a")
+    (tmp_path / "link").symlink_to(folder)
+    joint = load_joint(str(folder), 1)
+    for target in (folder, tmp_path / "link"):
+        with pytest.raises(ModelError, match="the model was loaded from there; save it into another folder"):
+            save_joint(joint, load_tokenizer(str(folder)), target)
 
 
 def test_what_must_be_copied_from_a_folder_that_is_gone_is_named(tmp_path):
