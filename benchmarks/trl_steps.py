@@ -1,8 +1,9 @@
 """TRL's GRPOTrainer on a given model and prompts, one rollout with its optimiser steps at a time. Run by `benchmarks.trainer` with a Python that has TRL.
 
-    PYTHON benchmarks/trl_steps.py FOLDER PROMPTS SAMPLES MINI_BATCHES TOKENS THREADS COMPILE
+    PYTHON benchmarks/trl_steps.py FOLDER PROMPTS SAMPLES MINI_BATCHES TOKENS COMPILE
 
-Reads a line before every rollout, prints the seconds that it took with its optimiser steps, and ends with its input.
+Reads a line before every rollout, prints the seconds that it took with its optimiser steps and the processor's time for them, and ends with its
+input.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ class InTurn(TrainerCallback):
 
     def __init__(self, mini_batches: int):
         self._mini_batches = mini_batches
-        self._began = 0.0
+        self._began = self._spent = 0.0
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the first optimiser step of a rollout: wait."""
         if state.global_step % self._mini_batches == 0:
             if not sys.stdin.readline():
                 control.should_training_stop = True
-            self._began = time.perf_counter()
+            self._began, self._spent = time.perf_counter(), time.process_time()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After the last one: tell."""
         if state.global_step % self._mini_batches == 0:
-            print(f"SECONDS {time.perf_counter() - self._began}", flush=True)
+            print("SECONDS", time.perf_counter() - self._began, time.process_time() - self._spent, flush=True)
 
 
 def main() -> None:
     """Train until the input ends."""
-    folder, prompts, samples, mini_batches, tokens, threads, compiled = sys.argv[1:]
+    folder, prompts, samples, mini_batches, tokens, compiled = sys.argv[1:]
     count, size = int(prompts), int(prompts) * int(samples) // int(mini_batches)
-    torch.set_num_threads(int(threads))
+    torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.padding_side = "left"
     problems = [json.loads(line) for line in (Path(folder) / "problems.jsonl").read_text().splitlines()]
