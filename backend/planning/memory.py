@@ -13,6 +13,9 @@ Update of a micro-batch of n sequences of S = prompt + response tokens, R of the
 
 In regime warm nothing is kept of the trunk's layers, nor of the main head's log-probs.
 
+On a processor half as much again as a pass needs: gradients come to lie among a pass's activations, and the C library's allocator does not give
+back what is free between them. (It does with MALLOC_MMAP_THRESHOLD_=1048576 in the environment, at up to a quarter more time: docs/results/memory.md.)
+
 L layers, H hidden, I inner width (of the experts that a token meets), Q = query heads x head size, W = key-value heads x head size, V
 vocabulary, K depths. Under bf16 a = 8 H + 2.4 I + 3 Q + 3 W, and copies of the matrices lie beside them.
 
@@ -100,7 +103,10 @@ def estimate(config: RunConfig, model: ModelFacts, *, on_gpu: bool, program: int
         "optimiser": 2 * _FLOAT * learning // parts,
         "the program itself": own,
     }
-    update = {"gradients": _FLOAT * learning // parts, **_update(config, shape), **_exact(config, trunk // parts)}
+    passes = _update(config, shape)
+    update = {"gradients": _FLOAT * learning // parts, **passes, **_exact(config, trunk // parts)}
+    if not on_gpu:
+        update["held by the allocator"] = sum(passes.values()) // 2
     sampler = config.rollout.engine
     rollout = _vllm(config, trunk + heads, on_gpu=on_gpu) if sampler == "vllm" else _rollout(config, shape)
     if sampler == "vllm" and not on_gpu:  # where it cannot sleep

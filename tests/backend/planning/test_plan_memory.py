@@ -30,6 +30,10 @@ def test_memory_by_hand(tmp_path: Path, values: dict[str, Any]) -> None:
     assert found.update["logits"] == 4 * 4 * 2**26  # 4 x 900 x 151,936 are more than a chunk
     assert found.rollout["key-value cache"] == 4 * 16 * 1000 * 2 * 1024 * 29
     assert found.peak == sum(found.fixed.values()) + sum(found.update.values())
+    on_processor = memory.estimate(config, facts, on_gpu=False)
+    assert on_processor is not None
+    passes = sum(size for name, size in found.update.items() if name != "gradients")
+    assert on_processor.update == {**found.update, "held by the allocator": passes // 2}
     assert memory.checkpoint_bytes(config, facts) == 12 * (trunk + depth)
 
 
