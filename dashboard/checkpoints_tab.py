@@ -7,15 +7,19 @@ from pathlib import Path
 
 import streamlit as st
 
-from backend import checkpoints, words
+from backend import checkpoints, serving, words
 from backend.checkpoints import Listed
 from dashboard import markup, run_actions
 from db.reads import RunDetail
 
 LARGEST_DOWNLOAD = 64 * 2**20
 """Bytes that the browser is offered; a download passes through this program's memory."""
-_SERVE = """Loads with `transformers`, which serves the policy alone, without its MTP heads; needs `pip install 'transformers[serving]'`. Serving \
-with vLLM, the heads drafting, is not offered yet."""
+_SERVED = "served"
+"""The folder that it is written to, in the lines."""
+_WRITTEN = "Written in the layout and dtypes that the model came in, and served with vLLM, this program installed beside it (docs/engines.md)"
+_DRAFTS = f"{_WRITTEN}; the MTP heads draft."
+_NO_DRAFTS = f"{_WRITTEN}; vLLM has no class for heads that were attached here, and leaves them out."
+_LOAD = "Loads with `transformers`, which serves the policy alone; that needs `pip install 'transformers[serving]'`."
 
 
 def draw(run: RunDetail) -> None:
@@ -64,8 +68,12 @@ def _card(run: RunDetail, one: Listed) -> None:
     path = shlex.quote(str(one.model))
     st.caption("A new run, or an evaluation, that begins with it")
     st.code(f"--set model.path={path}", language="bash", wrap_lines=True)
-    with st.expander("Load or serve it elsewhere"):
-        st.caption(_SERVE)
+    depths = serving.drafting_depths(one.model)
+    with st.expander("Serve or load it elsewhere"):
+        st.caption(_DRAFTS if depths else _NO_DRAFTS)
+        lines = [serving.export_line(one.model, _SERVED), serving.serve_line(_SERVED, depths)]
+        st.code("\n".join(lines), language="bash", wrap_lines=True)
+        st.caption(_LOAD)
         st.code(f"transformers serve {path}", language="bash", wrap_lines=True)
         st.code(
             f"from transformers import AutoModelForCausalLM, AutoTokenizer\n\npath = {str(one.model)!r}\n"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.common import Json, Overrides, find, print_json, read_config, reading, require_store
+from backend.cli.common import Json, Overrides, find, print_json, read_config, reading, require_store, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -102,7 +102,7 @@ def export_model(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Is made; must be empty.", show_default=False)],
 ) -> None:
     """Write a model with its MTP heads in the layout and dtypes of the checkpoint that it came from: a run's checkpoints lie in float32."""
-    from backend import registry
+    from backend import registry, serving
     from trainer.config import EvaluatedModel
     from trainer.errors import ConfigError, Problem
     from trainer.models.export import export, why_not_into
@@ -121,6 +121,7 @@ def export_model(
         )
     export(load_joint(path, depths), load_tokenizer(path), folder)
     typer.echo(f"{path} with {depths} MTP depth{'s' if depths > 1 else ''} is in {folder}")
+    tell(f"vLLM serves it with `{serving.serve_line(str(folder), serving.drafting_depths(folder))}`")
 
 
 @models.command("rm")

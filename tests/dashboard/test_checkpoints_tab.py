@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pages import html, in_store, texts
+from tiny_checkpoints import write_tiny
 
 from dashboard import checkpoints_tab
 from db import reads
@@ -45,8 +47,21 @@ def test_each_checkpoint_says_what_it_is_and_how_to_use_it(full_store, open_page
     lines = [element.value for element in app.code]
     assert f"--set model.path={kept}/step-000012/model" in lines
     assert f"transformers serve {kept}/step-000010/model" in lines
-    assert "vLLM" in texts(app)
+    assert f"mtprl models export {kept}/step-000010/model served\n" in "".join(lines)
+    assert "vLLM has no class for heads that were attached here" in texts(app)
     assert [one.proto.label for one in app.get("download_button")] == ["CSV", "Download, 2.0 KiB", "Download, 2.0 KiB"]
+
+
+def test_a_checkpoint_whose_heads_vllm_knows_is_served_with_them(full_store, open_page, kept):
+    write_tiny("mimo", kept / "step-000012" / "model", depths=2)
+    seal(kept / "step-000012")
+    app = opened(full_store, open_page)
+    assert "; the MTP heads draft." in texts(app)
+    [lines] = [element.value for element in app.code if "step-000012/model served" in element.value]
+    export, serve = map(shlex.split, lines.splitlines())
+    assert export == ["mtprl", "models", "export", f"{kept}/step-000012/model", "served"]
+    assert serve[-1] == '{"method": "mtp", "num_speculative_tokens": 2}'
+    assert "served" in serve
 
 
 def test_evaluate_opens_the_form_above_with_that_step(full_store, open_page, kept):

@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def vllms_own_expand() -> Any:
-    """vLLM's function that spreads temperatures, before the first engine mends it."""
+    """vLLM's function that spreads temperatures, before the first engine, or the plugin, mends it."""
     if find_spec("vllm") is None:
         return None
     from vllm.v1.sample import rejection_sampler

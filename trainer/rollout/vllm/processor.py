@@ -5,14 +5,23 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def mend() -> None:
-    """Change vLLM where it goes wrong on a processor; to be called before a model is loaded."""
+def leave_weights() -> None:
+    """Let weights stay the parameters that they are, so that checksums can be taken; to be called before a model is loaded.
+
+    Packed for oneDNN, nobody can read them any more.
+    """
     import vllm._custom_ops as operations
+
+    operations._supports_onednn = False
+
+
+def mend_drafts() -> None:
+    """Have drafted tokens judged at their temperature.
+
+    vLLM's own function writes the result into a copy, so that they are judged at whatever temperature memory held (vllm #55005).
+    """
     from vllm.v1.sample import rejection_sampler
 
-    # Weights stay the parameters that they are, so that checksums can be taken: packed for oneDNN, nobody can read them any more.
-    operations._supports_onednn = False
-    # vLLM's own writes the result into a copy, so that drafted tokens are judged at whatever temperature memory held (vllm #55005).
     rejection_sampler.expand_batch_to_tokens = expand_batch_to_tokens
 
 
