@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 
 _ON = "Resume goes on from the newest checkpoint."
+_SMALLER = (
+    "In a clone (a run goes on only with the settings that it began with) set `model.gradient_checkpointing=true` and a smaller "
+    "`update.micro_batch_sequences` or `update.micro_batch_tokens`, none of which changes the update; where it was sampling, a smaller "
+    "`rollout.sequences_at_once`, with vLLM `rollout.vllm.cache_gib`. `mtprl plan` says which of them is enough."
+)
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"out of memory.*(cuda|gpu|hip)|(cuda|gpu|hip).*out of memory|OutOfMemoryError",
-        "The GPU was full. Lower `update.micro_batch_sequences`, `rollout.max_response_tokens` or `rollout.prompts_per_step`, or set "
-        "`model.mixed_precision=bf16`, in a clone: a run goes on only with the settings that it began with.",
+        f"The GPU was full. {_SMALLER} `model.mixed_precision=bf16` or a lower `rollout.max_response_tokens` helps, too, and trains otherwise.",
     ),
     (
         r"signal 9\b",
-        "Nearly always the system ended it because memory ran out: see the memory under Speed. Give the machine fewer runs at once, or make a clone "
-        f"with a smaller `update.micro_batch_sequences`. Where it was something else: {_ON}",
+        "Nearly always the system ended it because memory ran out: see the memory under Speed. Give the machine fewer runs at once. "
+        f"{_SMALLER} Where it was something else: {_ON}",
     ),
     (r"signal 15\b|by a signal from outside", f"Somebody, or the system's scheduler, asked it to end. {_ON}"),
     (

@@ -230,11 +230,12 @@ def _sampler(
 
 def _new_heads(config: RunConfig) -> str:
     """What a randomly started head would otherwise show only by its loss (slime #1702)."""
-    trained = (
-        "they learn in this run, and c, v2 and draft acceptance say little before they have"
-        if trains_heads(config)
-        else f"and with regime {config.regime.kind} and mtp.head_loss {config.mtp.head_loss} they never learn"
-    )
+    if config.regime.kind == "warm":
+        trained = "they are what learns in this run, and their draft acceptance says little before they have"
+    elif trains_heads(config):
+        trained = "they learn in this run, and c, v2 and draft acceptance say little before they have"
+    else:
+        trained = f"and with regime {config.regime.kind} and mtp.head_loss {config.mtp.head_loss} they never learn"
     return (
         f"{config.model.path} has no MTP heads: {config.model.mtp_depths} new, started from its last block; {trained}"
     )

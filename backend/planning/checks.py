@@ -23,6 +23,8 @@ from db.statuses import Status
 from trainer import preflight
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, DataError
+from trainer.rollout.vllm.installed import installed_version
+from trainer.rollout.vllm.installed import problems as engine_problems
 
 _SPARE = 0.9
 """A device is full from this share of its memory on."""
@@ -43,6 +45,7 @@ def checks(
     model = inspect_model(first.model.path)
     return [
         _model(first, model),
+        *_sampler(first),
         *_data(first),
         *filter(None, [too_long(first), contamination(first, most_compared)]),
         _devices(first, len(configs) * seeds, connection),
@@ -72,6 +75,17 @@ def _model(config: RunConfig, model: ModelFacts) -> Check:
         "note",
         f"{model.architecture}{size}; no MTP heads, so that {depths} of new ones start from its last block",
     )
+
+
+def _sampler(config: RunConfig) -> Iterator[Check]:
+    if config.rollout.engine != "vllm":
+        return
+    if found := engine_problems(config):
+        yield Check("Sampler", "bad", "; ".join(f"{problem.field}: {problem.message}" for problem in found))
+        return
+    drafts = config.rollout.vllm.draft_tokens
+    drafted = f"{words.plural(drafts, 'token')} drafted by the heads for each pass" if drafts else "no drafts"
+    yield Check("Sampler", "good", f"vLLM {installed_version()}, {drafted}")
 
 
 def _data(config: RunConfig) -> Iterator[Check]:

@@ -27,6 +27,8 @@ and its copy on the way to the others, and two blocks with theirs. To sample, th
 
 Rollout of B sequences: the key-value cache B S L 2 W and another layer of it while it grows; B V x 24 bytes to draw a token (twice that under
 top-p), B R x 28 bytes of responses and random numbers, and the prompts' first pass. Evaluation samples at most 1,024 responses at once.
+With drafts (rollout.speculative) B S H hidden states are kept, twice while they grow; with all tokens drafted (on) also the depths' keys and values, K
+B S 2 W, their first pass over the prompts, and 2 K times the numbers to draw a token.
 
 The peak is the larger of both, with parameters and optimiser. It tends to be too high for short responses, because batches are padded to their longest sequence
 and that is seldom S; `python -m benchmarks.memory` measures how near it is.
@@ -153,7 +155,10 @@ def what_to_lower(config: RunConfig, model: ModelFacts, limit: int, *, on_gpu: b
         return found
 
     now = needs(config)
-    if sum(now.fixed.values()) + now.update["gradients"] >= limit:
+    cache = now.fixed.get(_CACHE, 0)
+    if cache and (said := _smaller_cache(limit - now.peak + cache)):
+        return said
+    if sum(now.fixed.values()) - cache + now.update["gradients"] >= limit:
         return f"parameters, optimiser and gradients alone are more; {_divided(config, limit, needs)}"
     if not now.in_update:
         return _fewer_at_once(config, limit, now, needs)
@@ -167,10 +172,10 @@ def what_to_lower(config: RunConfig, model: ModelFacts, limit: int, *, on_gpu: b
 
 def _fewer_at_once(config: RunConfig, limit: int, now: Memory, needs: Callable[[RunConfig], Memory]) -> str:
     if _CACHE in now.rollout:
-        room = limit - now.peak + now.rollout[_CACHE]
-        if room < 2**30:
-            return "vLLM's copy of the parameters is too much beside those that train; set rollout.engine to builtin"
-        return f"set rollout.vllm.cache_gib to {room // 2**30} or less"
+        return (
+            _smaller_cache(limit - now.peak + now.rollout[_CACHE])
+            or "vLLM's copy of the parameters is too much beside those that train; set rollout.engine to builtin"
+        )
     whole = config.rollout.prompts_per_step * config.rollout.samples_per_prompt
     most = config.rollout.sequences_at_once or -(-whole // config.launch.num_processes)
 
@@ -184,6 +189,11 @@ def _fewer_at_once(config: RunConfig, limit: int, now: Memory, needs: Callable[[
     if not fitting:
         return "one response at a time is too much to sample; lower rollout.max_response_tokens or rollout.max_prompt_tokens"
     return f"set rollout.sequences_at_once to {fitting} or less; the responses do not depend on it"
+
+
+def _smaller_cache(room: int) -> str | None:
+    """What vLLM's cache may be; None where there is no room for one of 1 GiB."""
+    return f"set rollout.vllm.cache_gib to {room // 2**30} or less" if room >= 2**30 else None
 
 
 def _smaller_passes(config: RunConfig, fits: Callable[[RunConfig], bool]) -> str | None:
@@ -307,9 +317,17 @@ def _sampling(config: RunConfig, shape: Shape, prompts: int, samples: int, top_p
     count = min(prompts * samples, config.rollout.sequences_at_once or prompts * samples)
     prompts = -(-count // samples)
     per_layer = count * (prompt + response) * 2 * shape.kv_heads * shape.head_size
+    drawing = count * shape.vocabulary * (48 if top_p < 1 else 24)
     inner = shape.inner * shape.active_experts
-    return {
+    parts = {
         "key-value cache": _FLOAT * per_layer * (shape.layers + 1),
-        "drawing tokens": count * shape.vocabulary * (48 if top_p < 1 else 24) + 28 * count * response,
+        "drawing tokens": drawing + 28 * count * response,
         "the prompts' first pass": _FLOAT * prompts * prompt * (4 * inner + 8 * shape.hidden),
     }
+    depths = config.model.mtp_depths
+    if config.rollout.speculative != "off":
+        parts["hidden states to draft from"] = _FLOAT * 2 * count * (prompt + response) * shape.hidden
+    if config.rollout.speculative == "on":
+        first_pass = count * prompt * (4 * inner + 10 * shape.hidden)
+        parts["drafts"] = _FLOAT * (depths * per_layer + first_pass) + 2 * depths * drawing
+    return parts

@@ -17,6 +17,8 @@ def reason(exit_code: int | None, log: str = "", stop: str | None = None) -> str
     ("words", "says"),
     [
         (reason(-9), "memory under Speed"),
+        (reason(-9), "`model.gradient_checkpointing=true`"),
+        (reason(-9), "`rollout.vllm.cache_gib`"),
         (reason(-15), "scheduler"),
         (reason(3), "asked it to end"),
         (reason(-11), "A library crashed"),
@@ -26,6 +28,7 @@ def reason(exit_code: int | None, log: str = "", stop: str | None = None) -> str
         (reason(3, stop=BY_SHUTDOWN), "mtprl up"),
         ("stopped after 2 h, the longest time that it may take (launch.max_hours)", "mtprl resume RUN"),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "model.mixed_precision=bf16"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "`update.micro_batch_tokens`"),
         ("x: the checkpoint cannot be written (No space left on device); free disk space", "checkpoint.keep"),
     ],
 )

@@ -361,12 +361,17 @@ def test_prompts_that_are_too_long_are_reported(config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("regime", "words"), [("detach", "they learn in this run"), ("off", "with regime off .* they never learn")]
+    ("changes", "words"),
+    [
+        ({"regime": {"kind": "detach"}}, "they learn in this run"),
+        ({"regime": {"kind": "off"}}, "with regime off .* they never learn"),
+        ({"regime": {"kind": "warm", "held_out": 1}, "evaluation": {}}, "they are what learns in this run"),
+    ],
 )
-def test_heads_that_start_at_random_do_not_go_unnoticed(config, tmp_path, regime, words):
+def test_heads_that_start_at_random_do_not_go_unnoticed(config, tmp_path, changes, words):
     for file in ("mtp.safetensors", "mtp_config.json"):
         (tmp_path / "base" / file).unlink()
-    values = {**config.model_dump(), "regime": {"kind": regime}, "mtp": {}, "steps": 1}
+    values = {**config.model_dump(), **changes, "mtp": {}, "steps": 1}
     _, sink = run(parse(values), tmp_path / "run")
     told = [event for event in sink.events if event["type"] == "alarm"]
     assert [(event["name"], event["step"]) for event in told] == [("new_heads", 0)]

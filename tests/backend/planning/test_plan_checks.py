@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from planned import lines
 
 from backend import runs, store
 from backend.planning.check import is_bad
 from db.workers import worker_heartbeat
 from trainer.config import RunConfig
+from trainer.rollout.vllm.installed import installed_version
 
 Config = Callable[..., RunConfig]
 
@@ -52,3 +54,11 @@ def test_a_benchmark_that_cannot_be_read_is_red(home: Path, config: Config) -> N
     benchmarks = [{"name": "h", "data": {"kind": "jsonl", "path": "/absent"}}]
     found = lines(config(evaluation={"benchmarks": benchmarks}))["Benchmarks"]
     assert (found.level, found.words.startswith("evaluation.benchmarks.0: /absent")) == ("bad", True)
+
+
+@pytest.mark.skipif(installed_version() is not None, reason="vllm is installed here")
+def test_a_sampler_that_is_not_installed_is_red_and_the_built_in_one_needs_no_word(home: Path, config: Config) -> None:
+    rollout = {"prompts_per_step": 4, "samples_per_prompt": 2, "max_response_tokens": 8}
+    assert "Sampler" not in lines(config(rollout=rollout))
+    found = lines(config(rollout={**rollout, "engine": "vllm"}))["Sampler"]
+    assert (found.level, found.words[:44]) == ("bad", "rollout.engine: vllm is not installed beside")

@@ -11,6 +11,8 @@ from planned import lines, sized
 from backend.inspection.models import inspect_model
 from backend.planning import checks as service
 from backend.planning import memory
+from trainer.config import RunConfig
+from trainer.config.schema import Vllm
 
 
 def test_memory_by_hand(tmp_path: Path, values: dict[str, Any]) -> None:
@@ -207,3 +209,37 @@ def test_answers_of_an_evaluation_are_counted_as_far_as_problems_go(tmp_path: Pa
     assert cache[1] == 2 * cache[0]
     # Sampling from a part of the probability sorts every row.
     assert sum(peak(limit=16, top_p=0.7).values()) > sum(peak(limit=16, top_p=1.0).values())
+
+
+def test_on_a_processor_a_cache_of_vllm_that_is_too_large_is_what_is_lowered(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    config = sized(tmp_path, values)
+
+    def with_cache(gib: float) -> RunConfig:
+        return memory._with(config, "rollout", engine="vllm", vllm=Vllm(cache_gib=gib))
+
+    facts = inspect_model(config.model.path)
+    found = memory.estimate(with_cache(4), facts, on_gpu=False)
+    assert found is not None
+    limit = found.peak
+    said = memory.what_to_lower(with_cache(400), facts, limit, on_gpu=False)
+    assert said == "set rollout.vllm.cache_gib to 4 or less"
+    least = limit - 4 * 2**30  # without any cache
+    assert "cache_gib" not in memory.what_to_lower(with_cache(400), facts, least, on_gpu=False)
+
+
+def test_drafts_of_the_built_in_sampler_are_counted(tmp_path: Path, values: dict[str, Any]) -> None:
+    config = sized(tmp_path, values)
+    facts = inspect_model(config.model.path)
+
+    def rollout(speculative: str) -> dict[str, int]:
+        found = memory.estimate(memory._with(config, "rollout", speculative=speculative), facts, on_gpu=True)
+        assert found is not None
+        return dict(found.rollout)
+
+    off, auto, on = rollout("off"), rollout("auto"), rollout("on")
+    assert auto.items() - off.items() == {("hidden states to draft from", 4 * 2 * 16 * 1000 * 1024)}
+    [(name, drafts)] = on.items() - auto.items()
+    keys, first, drawing = 16 * 1000 * 2 * 1024, 16 * 100 * (4 * 3072 + 10 * 1024), 16 * 151_936 * 24
+    assert (name, drafts) == ("drafts", 4 * (keys + first) + 2 * drawing)
