@@ -128,7 +128,7 @@ def logged(run: Training, experience: Experience, old: OldLogProbs) -> list[dict
 def sample_groups(run: Training, prompts: list[Prompt], sampling_round: int) -> list[Group]:
     """One round of sampling in the present step, verified."""
     with run.stage("rollout"):
-        responses = sample_responses(run.engine, prompts, run.config, run.step, sampling_round)
+        responses = sample_responses(run.engine, prompts, run.config, run.step, sampling_round, run.heads.acceptance)
     with run.stage("grading"):
         return verify(prompts, responses, run.tokenizer, run.grader, run.config)
 
@@ -152,10 +152,12 @@ def learn(run: Training, experience: Experience, old: OldLogProbs) -> None:
         updates.append(metrics)
     mean = _means(updates)
     gap = (experience.engine_log_probs - old.main).abs()[experience.sequences.mask]
+    acceptance = draft_metrics(run, old.accepted)
+    run.heads.acceptance = tuple(value for name, value in acceptance.items() if name.endswith("acceptance_sampled"))
     values = {
         **experience.metrics(),
         **(dynamic.metrics(experience) if run.config.rollout.dynamic_sampling_rounds else {}),
-        **draft_metrics(run, old.accepted),
+        **acceptance,
         **mean,
         **run.drafted.metrics(),
         **({"rollout/drafts": float(run.drafted.drafts)} if run.config.rollout.speculative != "off" else {}),
@@ -254,6 +256,7 @@ def evaluate_on(run: Training, name: str, prompts: list[Prompt]) -> float:
         top_p=settings.top_p,
         top_k=settings.top_k,
         stop=settings.stop,
+        acceptance=run.heads.acceptance,
         seed=derive(run.config.seed, f"evaluation {name}", run.step),
     )
     engine = run.config.rollout.engine

@@ -42,6 +42,22 @@ from trainer.warming import set_apart
 
 
 @dataclass
+class KnownHeads:
+    """What is known of the heads' drafts; a checkpoint keeps it, because what is sampled may depend on it."""
+
+    acceptance: tuple[float, ...] = ()
+    """Share of each depth's drafts that the last step's batch would have accepted where those before are; empty: no step was done."""
+
+    def state(self) -> list[float]:
+        """What a checkpoint keeps."""
+        return list(self.acceptance)
+
+    def restore(self, state: list[float]) -> None:
+        """Continue from `state()`."""
+        self.acceptance = tuple(state)
+
+
+@dataclass
 class Training:
     """One run in progress: everything that the steps share."""
 
@@ -72,6 +88,8 @@ class Training:
     """Steps done."""
     accuracy: float | None
     """Held-out accuracy at this step, 0 to 1, mean over the benchmarks; None: not evaluated at it."""
+    heads: KnownHeads
+    """How good the MTP heads were at drafting when they were last measured."""
     responses: Sequences | None = None
     """What the model says to the held-out prompts, once it was asked."""
     drafted: Drafted = field(default_factory=Drafted)
@@ -142,7 +160,8 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
     tracker = CoefficientTracker(config.regime, config.model.mtp_depths)
     updater = Updater(config, model, optimizer, tracker, accelerator)
     watch = Watch(config)
-    parts: dict[str, Part] = {"coefficient": tracker, "alarms": watch}
+    heads = KnownHeads()
+    parts: dict[str, Part] = {"coefficient": tracker, "alarms": watch, "heads": heads}
     if resumed:
         restore(resumed, updater, parts)
     asked = [training, *benchmarks.values()]
@@ -168,6 +187,7 @@ def prepare(config: RunConfig, folder: Path, sink: Sink, grader: Grading) -> Tra
             look_at(folder, min(world.size, torch.cuda.device_count()) if accelerator.device.type == "cuda" else 0)
         ),
         parts=parts,
+        heads=heads,
         step=step,
         accuracy=resumed.accuracy if resumed else None,
     )

@@ -107,7 +107,7 @@ class Rollout(Sampler):
     many; the responses do not depend on it."""
     speculative: Literal["off", "auto", "on"] = "off"
     """Sampling with drafts of the MTP heads, every token distributed as without (exact rejection sampling). auto: where a fixed model of costs
-    expects it to be faster, from the rows that still run and the acceptance so far; on: always. Which tokens are drawn for a seed depends on where
+    expects it to be faster, from the rows that still run and the heads' acceptance in the last step and so far; on: always. Which tokens are drawn for a seed depends on where
     drafts are made; with auto therefore on launch.num_processes and sequences_at_once, too."""
     stop: StopTexts = ()
     """Texts that end a response in training, as the end token does; the response keeps them. Evaluations have evaluation.stop."""

@@ -17,13 +17,10 @@ from trainer.rollout.decoding import Decoder, GrowingDecoder, Padded, Way, decod
 from trainer.rollout.drafting import Drafter
 from trainer.rollout.drawing import allowed, draw, log_probs_of, uniform
 from trainer.rollout.engine import Drafted, Response, Sampling, drafted_in_all
-from trainer.rollout.history import History
-from trainer.rollout.responses import Responses
+from trainer.rollout.history import History, costs_of
+from trainer.rollout.responses import FULL_ENOUGH, Responses
+from trainer.rollout.speculation import pays
 from trainer.rollout.stopping import StopStrings
-
-FULL_ENOUGH = 7 / 8
-"""Share of the rows in a batch that must still run; with fewer, those that have ended are taken out, which costs about as much as one
-token of each row that stays."""
 
 
 class BuiltinEngine:
@@ -104,8 +101,8 @@ class BuiltinEngine:
         def numbers_of(stream: str) -> Tensor:
             return uniform(len(prompts), sampling, stream=stream).to(device)
 
-        joint = None if way is Way.OWN else self._joint
-        padded = Padded(prompts, device, Drafter.margin(joint.depths) if joint else 0)
+        joint = None if way is Way.OWN or not self._may_draft(sampling) else self._joint
+        padded = Padded(prompts, device, Drafter.looks_back(joint.depths) if joint else 1)
         most = padded.width + sampling.max_tokens + (joint.depths if joint else 0)
         decoder: Decoder
         history = None
@@ -142,6 +139,12 @@ class BuiltinEngine:
             if history:
                 history.add(picked, hidden)
             logits = self._logits(hidden)
+
+    def _may_draft(self, sampling: Sampling) -> bool:
+        """Whether drafts can pay with however few rows; where not, nothing need be kept for them."""
+        if self._joint is None or self._always or not sampling.acceptance:
+            return self._joint is not None
+        return pays(1, sampling.acceptance, costs_of(self._joint))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return full_logits(hidden, self.trunk.get_output_embeddings().weight)

@@ -108,9 +108,14 @@ class Experience:
 
 
 def sample_responses(
-    engine: Engine, prompts: Sequence[Prompt], config: RunConfig, step: int, further_round: int = 0
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    config: RunConfig,
+    step: int,
+    further_round: int = 0,
+    acceptance: tuple[float, ...] = (),
 ) -> list[Response]:
-    """Responses for a step, the samples of a prompt side by side; further rounds of sampling count from 1."""
+    """Responses for a step, the samples of a prompt side by side; further rounds of sampling count from 1. `acceptance` as in `Sampling`."""
     sampling = Sampling(
         samples=config.rollout.samples_per_prompt,
         max_tokens=config.rollout.max_response_tokens,
@@ -118,6 +123,7 @@ def sample_responses(
         top_p=1.0,  # training samples from the policy itself, which its log-probs belong to
         seed=derive(config.seed, "rollout", step, *([further_round] if further_round else [])),
         stop=config.rollout.stop,
+        acceptance=acceptance,
     )
     groups = engine.generate([prompt.tokens for prompt in prompts], sampling)
     return [response for group in groups for response in group]

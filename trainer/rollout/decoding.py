@@ -17,11 +17,11 @@ from trainer.rollout.cache import PreallocatedCache
 class Padded:
     """Prompts side by side, padded on the left."""
 
-    def __init__(self, prompts: list[list[int]], device: torch.device, margin: int = 0):
-        """`margin`: columns of padding before the longest prompt."""
+    def __init__(self, prompts: list[list[int]], device: torch.device, at_least: int = 1):
+        """`at_least`: columns that there are, however short the prompts."""
         self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
         """[B] tokens of each prompt."""
-        self.width = max(map(len, prompts)) + margin
+        self.width = max(at_least, *map(len, prompts))
         rows = [[0] * (self.width - len(prompt)) + prompt for prompt in prompts]
         self.tokens = torch.tensor(rows, device=device)
         """[B, width]"""
@@ -151,8 +151,18 @@ class PreallocatedDecoder:
         self._mask[..., columns.before] = 0
         return self._read(tokens[:, None], self._mask, columns.before - self.starts[:, None])[:, -1]
 
+    def step_apart(self, tokens: Tensor, columns: Tensor) -> Tensor:
+        """[B, H] as `step`, each row's token at a column [B] of its own, behind all that it may look at."""
+        held = self.cache.columns
+        held.place(columns[:, None], held.used + 1)
+        if self._mask is None or self._mask.shape[-1] != held.width:
+            self._mask = additive(looking_back(columns[:, None], self.starts, held.width))
+        self._mask[:, 0, 0].scatter_(1, columns[:, None], 0.0)
+        return self._read(tokens[:, None], self._mask, (columns - self.starts)[:, None])[:, -1]
+
     def extend(self, tokens: Tensor, columns: Tensor) -> Tensor:
         """[B, T, H] normed hidden states of further tokens [B, T], each row's at columns [B, T] of its own."""
+        self._mask = None
         used = int(columns[:, -1].max()) + 1
         self.cache.columns.place(columns, max(used, self.cache.columns.used))
         mask = additive(looking_back(columns, self.starts, self.cache.columns.width))

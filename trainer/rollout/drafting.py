@@ -49,8 +49,8 @@ class Drafter:
             joint: the model; use it within `products_in`.
             tokens: [B, most + K] tokens by column.
             hidden: [B, most, H] the trunk's hidden states by column, before column `last`.
-            starts: [B] columns of padding, at least `margin`.
-            last: [B] column of the last token that is known.
+            starts: [B] columns of padding.
+            last: [B] column of the last token that is known, at least `looks_back`.
             most: columns that will be used at most.
         """
         self._joint = joint
@@ -63,7 +63,7 @@ class Drafter:
         self._run(columns, lambda states, place: None)
 
     @staticmethod
-    def margin(depths: int) -> int:
+    def looks_back(depths: int) -> int:
         """Columns that a draft looks back over: those that it may have accepted, and those that a depth read with a draft that was not."""
         return 2 * depths
 
@@ -85,7 +85,7 @@ class Drafter:
             tokens.append(token)
             probs.append(given)
 
-        width = self.margin(self._joint.depths)
+        width = self.looks_back(self._joint.depths)
         columns = last[:, None] - width + torch.arange(width, device=last.device)
         used = int(last.max())
         for cache in self._caches:

@@ -43,6 +43,9 @@ class Sampling:
     """Place of the first response among all to its prompt, likewise."""
     top_k: int = 0
     """Draw from so many most likely tokens, before top_p; 0: from all."""
+    acceptance: tuple[float, ...] = ()
+    """Share of each MTP depth's drafts that is expected to be accepted where those before are; empty: not known. Decides whether to draft at
+    all."""
     stop: tuple[str, ...] = ()
     """Texts that end a response, as the end token does. The response keeps them, and what else its last token holds."""
 

@@ -12,13 +12,10 @@ from trainer.models.joint import JointModel
 from trainer.models.log_probs import full_logits
 from trainer.rollout.decoding import Padded, PreallocatedDecoder
 from trainer.rollout.drafting import Drafter
-from trainer.rollout.drawing import allowed, log_probs_of
+from trainer.rollout.drawing import allowed, draw, log_probs_of
 from trainer.rollout.engine import Drafted, Sampling
-from trainer.rollout.responses import Responses
-from trainer.rollout.speculation import Costs, pays, verify
-
-TRIED = 64
-"""Drafts after which their acceptance is believed. Before, all of them are hoped to be accepted."""
+from trainer.rollout.responses import FULL_ENOUGH, Responses
+from trainer.rollout.speculation import Account, Costs, pays, verify
 
 Numbers = Callable[[str], Tensor]
 """[rows, max_tokens] numbers in [0, 1) from a stream of that name."""
@@ -55,8 +52,8 @@ class History:
         self._tokens[:, column], self._hidden[:, column] = tokens, hidden
 
     def may_pay(self) -> bool:
-        """Whether drafts that are all accepted would pay with the rows that are left."""
-        return pays(len(self._tokens), [1.0] * self._joint.depths, self._costs)
+        """Whether drafts would pay with the rows that are left: with the acceptance that is expected, or else if all were accepted."""
+        return pays(len(self._tokens), self._sampling.acceptance or [1.0] * self._joint.depths, self._costs)
 
     def speculate(self, last: Tensor, responses: Responses, numbers: Numbers, *, always: bool) -> Drafted:
         """Sample all that is left of the responses.
@@ -78,43 +75,50 @@ class History:
         drafter = Drafter(joint, tokens, hidden, decoder.starts, column, self._most)
         responses.begin_apart()
         drafts, accepted, drafting = 0, [0] * depths, True
-        while responses.running:
-            if responses.running <= len(column) * 7 / 8:
+        account = Account(self._costs, depths, self._sampling.max_tokens)
+        while responses.running and drafting:
+            if responses.running <= len(column) * FULL_ENOUGH:
                 kept = responses.drop_ended()
                 decoder.select(kept)
                 drafter.select(kept)
                 column = column[kept]
-            if drafts >= TRIED and not always:
-                shares = [count / drafts for count in accepted]
-                drafting = drafting and pays(len(column), shares, self._costs)
             rows, at = responses.rows[:, None], responses.places[:, None] + places
             at = at.clamp(max=self._sampling.max_tokens - 1)  # what lies behind the longest length is dropped
-            reach = depths if drafting else 0
-            draft = drafter.draft(column, drawing[rows, at[:, :depths]], self._sampling) if drafting else None
-            columns = column[:, None] + places[: reach + 1]
-            read = drafter.tokens.gather(1, columns)
-            states = decoder.extend(read, columns)
+            draft = drafter.draft(column, drawing[rows, at[:, :-1]], self._sampling)
+            columns = column[:, None] + places
+            states = decoder.extend(drafter.tokens.gather(1, columns), columns)
             drafter.hidden.scatter_(1, columns[..., None].expand_as(states), states.to(drafter.hidden.dtype))
-            log_probs = log_probs_of(full_logits(states, joint.trunk.get_output_embeddings().weight), self._sampling)
+            log_probs = self._log_probs(states)
             probs = allowed(log_probs, self._sampling)
-            empty = probs[:, :0]
-            checked = verify(
-                probs,
-                draft.probs if draft else empty,
-                draft.tokens if draft else read[:, :0],
-                deciding[rows, at[:, :reach]],
-                own[rows, at[:, : reach + 1]],
-            )
-            run = responses.runs
-            if draft:
-                drafts += int(run.sum())
-                for place in range(depths):
-                    accepted[place] += int((run & (checked.accepted > place)).sum())
+            checked = verify(probs, draft.probs, draft.tokens, deciding[rows, at[:, :-1]], own[rows, at])
+            run, running = responses.runs, responses.running
+            reached = (run[:, None] & (checked.accepted[:, None] > places[:-1])).sum(dim=0).tolist()
+            drafts, accepted = drafts + running, [sum(both) for both in zip(accepted, reached, strict=True)]
+            drafting = account.book(len(column), 1 + sum(reached) / running) or always
             scores = log_probs.gather(-1, checked.tokens[..., None]).squeeze(-1)
             counts = responses.add_some(checked.tokens, scores, checked.accepted + 1)
             drafter.tokens.scatter_(1, columns + 1, checked.tokens)
             column = column + counts
-        return Drafted(drafts, tuple(accepted) if drafts else ())
+        newest = drafter.tokens.gather(1, column[:, None]).squeeze(1)
+        self._one_by_one(newest, column, responses, own)
+        return Drafted(drafts, tuple(accepted))
+
+    def _one_by_one(self, newest: Tensor, column: Tensor, responses: Responses, numbers: Tensor) -> None:
+        """Sample what is left without drafts: `newest` [B] tokens, which were not read yet, stand at columns [B]."""
+        one = torch.ones_like(column)
+        while responses.running:
+            if responses.running <= len(column) * FULL_ENOUGH:
+                kept = responses.drop_ended()
+                self._decoder.select(kept)
+                newest, column, one = newest[kept], column[kept], one[kept]
+            log_probs = self._log_probs(self._decoder.step_apart(newest, column))
+            at = responses.places.clamp(max=self._sampling.max_tokens - 1)  # rows that have ended draw what is dropped
+            newest = draw(allowed(log_probs, self._sampling), numbers[responses.rows, at])
+            scores = log_probs.gather(-1, newest[:, None])
+            column = column + responses.add_some(newest[:, None], scores, one)
+
+    def _log_probs(self, states: Tensor) -> Tensor:
+        return log_probs_of(full_logits(states, self._joint.trunk.get_output_embeddings().weight), self._sampling)
 
 
 def costs_of(joint: JointModel) -> Costs:

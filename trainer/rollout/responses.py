@@ -8,6 +8,10 @@ from torch import Tensor
 from trainer.rollout.engine import Response
 from trainer.rollout.stopping import StopStrings
 
+FULL_ENOUGH = 7 / 8
+"""Share of the rows in a batch that must still run; with fewer, those that have ended are taken out, which costs about as much as one
+token of each row that stays."""
+
 
 class Responses:
     """What was drawn for every row, and which rows still run. A row that has ended may stay in the batch: it then counts no more."""

@@ -6,6 +6,9 @@ what was drafted behind it is dropped. Where all are taken, one more token comes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
 from typing import NamedTuple
 
 import torch
@@ -46,13 +49,15 @@ def verify(p: Tensor, q: Tensor, drafted: Tensor, decide: Tensor, replace: Tenso
     return Verified(tokens.scatter(1, accepted[:, None], own[:, None]), accepted)
 
 
-FREE_TOKENS = {"cpu": 32, "cuda": 256}
-"""Tokens whose arithmetic takes as long as what a forward pass costs whatever it reads (weights from memory, starts of kernels). A round number
-for each kind of device, so that what is drawn does not depend on how busy the machine is."""
+FREE_TOKENS = {"cpu": 50, "cuda": 256}
+"""Tokens whose arithmetic takes as long as what a layer costs whatever it reads (weights from memory, starts of kernels). A round number
+for each kind of device, so that what is drawn does not depend on how busy the machine is. Never measured for GPUs."""
 
+DRAWING, CHECKING, DRAFTING = 2, 8, 5
+"""What is done once for a round, in layers' fixed costs: drawing one token of every row; verifying and sorting drafts; one depth."""
 
-BOOKKEEPING = 3
-"""Layers whose fixed cost a round of drawing, verifying and sorting drafts takes: about what it was for 3 layers on a processor."""
+APART = 1.2
+"""What a pass costs more whose rows read several tokens, each at places of its own."""
 
 
 class Costs(NamedTuple):
@@ -66,17 +71,42 @@ class Costs(NamedTuple):
     """Kind of device."""
 
 
-def pays(rows: int, acceptance: list[float], costs: Costs) -> bool:
-    """Whether a draft is expected to bring tokens faster than drawing one by one, by a fixed model of costs.
+def cost_of_draft(rows: int, depths: int, costs: Costs) -> float:
+    """What a round with drafts costs, in rounds without: by a fixed model, as measured on a processor with 3 and 24 layers, 1 to 256 rows, 1
+    and 2 depths (docs/results/rollout.md)."""
+    share = rows / FREE_TOKENS.get(costs.device, FREE_TOKENS["cuda"])
+    plain = (costs.layers + DRAWING) * (1 + share)
+    verifying = APART * costs.layers * (1 + (depths + 1) * share) + CHECKING
+    drafting = depths * (DRAFTING + costs.depth * costs.layers * 2 * depths * share)
+    return (verifying + drafting) / plain
 
-    A pass over N tokens costs FREE_TOKENS + N, one depth its share of that, and each round BOOKKEEPING.
+
+def pays(rows: int, acceptance: Sequence[float], costs: Costs) -> bool:
+    """Whether a draft is expected to bring tokens faster than drawing one by one.
 
     Args:
         rows: sequences in the batch.
-        acceptance: shares of drafts whose first token is accepted, whose first two are, and so on.
+        acceptance: share of the tokens of each depth that are accepted where all before them are.
         costs: of the model.
     """
-    free, depths = FREE_TOKENS.get(costs.device, FREE_TOKENS["cuda"]), len(acceptance)
-    drafting = depths * costs.depth * (free + 2 * depths * rows)
-    verifying = free + (depths + 1) * rows + free * BOOKKEEPING / (costs.layers + 1)
-    return (1 + sum(acceptance)) * (free + rows) > drafting + verifying
+    return 1 + sum(accumulate(acceptance, mul)) > cost_of_draft(rows, len(acceptance), costs)
+
+
+LENT, MOST_LENT = 0.02, 12.0
+"""What drafts may lose before they are given up: this share of the longest response, and never more than so many of its tokens."""
+
+
+class Account:
+    """What drafts have cost, against what they brought, in rounds without drafts. What they gain does not pay for a later loss: heads that were
+    good may have come to a part of the responses that they know nothing of."""
+
+    def __init__(self, costs: Costs, depths: int, max_tokens: int):
+        """`max_tokens`: longest response."""
+        self._costs, self._depths = costs, depths
+        self._lent = min(LENT * max_tokens, MOST_LENT)
+        self._balance = 0.0
+
+    def book(self, rows: int, tokens: float) -> bool:
+        """A round with drafts gave each of the rows so many tokens, on average. Returns whether to go on."""
+        self._balance = min(0.0, self._balance + tokens - cost_of_draft(rows, self._depths, self._costs))
+        return self._balance > -self._lent

@@ -13,7 +13,7 @@ from trainer.rollout import speculation
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.drawing import allowed, draw, log_probs_of
 from trainer.rollout.engine import Sampling
-from trainer.rollout.speculation import Costs, pays, verify
+from trainer.rollout.speculation import Account, Costs, pays, verify
 
 VOCABULARY = 5
 END = 1
@@ -162,13 +162,34 @@ def test_the_same_seed_gives_the_same_responses_and_prompts_do_not_depend_on_the
 
 
 def test_drafts_are_given_up_where_they_do_not_pay_and_rows_go_on(make_joint, monkeypatch):
-    monkeypatch.setattr(speculation, "BOOKKEEPING", 0)  # so that drafts of so small a model could pay
+    for cost in ("DRAWING", "CHECKING", "DRAFTING"):  # so that drafts of so small a model could pay
+        monkeypatch.setattr(speculation, cost, 0.2)
+    joint = make_joint(2)
+    with torch.no_grad():
+        for parameter in joint.mtp.parameters():
+            parameter.add_(3 * torch.randn_like(parameter))
+    engine = BuiltinEngine(joint.trunk, end_token=99, drafter=joint)
+    asked = sampling(samples=2, max_tokens=100)
+    [responses] = engine.generate([[3, 4, 5]], asked)
+    assert [len(response.tokens) for response in responses] == [100] * 2
+    assert 2 <= engine.finish().drafts <= 12
+    for prompt, response in zip([[3, 4, 5]] * 2, responses, strict=True):
+        logits = joint.trunk(torch.tensor([prompt + response.tokens])).logits[0]
+        log_probs = log_probs_of(logits, asked)[len(prompt) - 1 : -1]
+        assert response.log_probs == pytest.approx(log_probs[range(100), response.tokens].tolist(), abs=1e-4)
+    engine.generate([[3, 4, 5]], sampling(samples=512, max_tokens=6))
+    assert engine.finish().drafts == 0
+
+
+def test_what_heads_are_known_to_be_worth_decides_whether_they_draft_at_all(make_joint, monkeypatch):
+    for cost in ("DRAWING", "CHECKING", "DRAFTING"):
+        monkeypatch.setattr(speculation, cost, 0.2)
     joint = make_joint(2)
     engine = BuiltinEngine(joint.trunk, end_token=99, drafter=joint)
-    [responses] = engine.generate([[3, 4, 5]], sampling(samples=2, max_tokens=100))
-    assert [len(response.tokens) for response in responses] == [100] * 2
-    assert 64 <= engine.finish().drafts <= 65
-    engine.generate([[3, 4, 5]], sampling(samples=512, max_tokens=6))
+    engine.generate([[3, 4, 5]], sampling(samples=2, max_tokens=20, acceptance=(0.9, 0.9)))
+    assert engine.finish().drafts > 0
+    plain = BuiltinEngine(joint.trunk, end_token=99).generate([[3, 4, 5]], sampling(samples=2, max_tokens=20))
+    assert engine.generate([[3, 4, 5]], sampling(samples=2, max_tokens=20, acceptance=(0.1, 0.9))) == plain
     assert engine.finish().drafts == 0
 
 
@@ -177,9 +198,19 @@ def test_drafts_pay_with_few_rows_and_good_heads_only():
     for rows, acceptance in itertools.product((1, 8), ([0.9], [0.9, 0.8])):
         assert pays(rows, acceptance, deep)
     assert not pays(8, [0.05], deep)
+    assert not pays(1, [0.3, 0.9], deep)
     assert not pays(512, [0.9, 0.8], deep)
     assert pays(64, [0.9], deep._replace(device="cuda"))
     assert not pays(1, [1.0], Costs(layers=2, depth=0.5, device="cpu"))
+
+
+def test_drafts_may_lose_what_they_were_lent_and_no_more_whatever_they_gained_before():
+    account = Account(Costs(layers=24, depth=0.05, device="cpu"), 1, max_tokens=100)
+    assert all(account.book(1, 2.0) for _ in range(100))
+    lost = 0
+    while account.book(1, 1.0):
+        lost += 1
+    assert 1 <= lost <= 4
 
 
 def test_stop_strings_end_responses_within_a_draft(make_joint):
