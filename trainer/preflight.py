@@ -165,7 +165,7 @@ def _folder_problems(folder: Path) -> list[str]:
     except (OSError, ValueError, RecursionError) as error:
         problems.append(f"{folder}/config.json cannot be read ({error}); fetch or make the model again")
     else:
-        if not isinstance(config, dict) or "model_type" not in config:
+        if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
             problems.append(f"{folder}/config.json names no model_type; give the folder of a Hugging Face model")
     if not any(file.name != HEADS_FILE for pattern in _WEIGHTS for file in folder.glob(pattern)):
         problems.append(f"{folder} has no weights ({' or '.join(_WEIGHTS)}); fetch or make the model again")

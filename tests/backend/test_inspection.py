@@ -40,6 +40,21 @@ def test_an_lm_head_of_its_own_counts(tmp_path: Path) -> None:
     assert facts.parts is not None
     assert facts.parts["lm_head"] == 800
     assert facts.heads_words == "none: a run starts new ones from the last block"
+    assert facts.shape is not None
+    assert facts.bytes_to_train == 16 * (1064 + 800 + facts.shape.depth)
+
+
+@pytest.mark.parametrize("name", ["num_experts", "n_routed_experts"])
+def test_experts_are_counted_under_either_name(tmp_path: Path, name: str) -> None:
+    sizes = {**SIZES, name: 4, "moe_intermediate_size": 6, "num_experts_per_tok": 2}
+    shape = inspect_model(str(write_model(tmp_path / "m", config=sizes))).shape
+    assert shape is not None
+    assert (shape.experts, shape.active_experts, shape.inner) == (4, 2, 6)
+
+
+def test_a_configuration_with_a_strange_type_is_said_to_have_none(tmp_path: Path) -> None:
+    facts = inspect_model(str(write_model(tmp_path / "m", config={**SIZES, "model_type": ["qwen3"]})))
+    assert "names no model_type" in facts.problems[0]
 
 
 _SHAPES = ((8,), (8,), (8, 16), (8,), (2, 3))

@@ -127,3 +127,29 @@ def test_an_index_that_is_none_is_said_and_kept_as_the_verdict(tmp_path: Path) -
     kept = verified.last(folder)
     assert kept is not None
     assert (kept.alarms, kept.changed) == (("damaged",), False)
+
+
+@pytest.mark.usefixtures("without_store")
+def test_a_verdict_is_of_one_folder_and_of_the_heads_beside_it(tmp_path: Path) -> None:
+    here, there = (write_model(tmp_path / place / "m", heads=1) for place in ("a", "b"))
+    verified.keep(here, {"alarms": ["of a"]})
+    assert verified.last(there) is None
+    os.utime(here / "mtp.safetensors", (1, 1))
+    kept = verified.last(here)
+    assert kept is not None
+    assert (kept.alarms, kept.changed) == (("of a",), True)
+
+
+@pytest.mark.usefixtures("without_store")
+def test_all_attached_heads_are_exported_and_a_model_without_any_is_refused(tmp_path: Path) -> None:
+    plain = write_tiny("qwen3", tmp_path / "plain")
+    done = CliRunner().invoke(app, ["models", "export", str(plain), str(tmp_path / "no")])
+    assert "has no MTP heads, and nothing else that a copy of it would not have" in str(done.exception)
+    assert not (tmp_path / "no").exists()
+    save_joint(load_joint(str(plain), 2), load_tokenizer(str(plain)), tmp_path / "with")
+    code, said = mtprl("models", "export", str(tmp_path / "with"), str(tmp_path / "export"))
+    assert code == 0, said
+    assert "with 2 MTP depths is in" in said
+    before, after = (load_file(tmp_path / name / "mtp.safetensors") for name in ("with", "export"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 from backend_harness import look
+from fake_models import write_model
+
+from backend.warming import warming_values
 
 Mtprl = Callable[..., tuple[int, str, str]]
 
@@ -61,3 +64,10 @@ def test_what_cannot_work_is_refused_in_words(mtprl: Mtprl, values: dict[str, An
         code, out, err = mtprl(*words)
         assert (code, out) == (1, ""), words
         assert said in err, words
+
+
+def test_all_depths_that_a_model_carries_learn_unless_fewer_are_asked_for(tmp_path: Path) -> None:
+    model = str(write_model(tmp_path / "m", heads=2))
+    assert warming_values(model)["model"]["mtp_depths"] == 2
+    assert warming_values(model, depths=1)["model"]["mtp_depths"] == 1
+    assert warming_values(str(write_model(tmp_path / "plain")))["model"]["mtp_depths"] == 1

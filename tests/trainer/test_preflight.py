@@ -92,6 +92,7 @@ def test_a_model_folder_with_a_part_missing_is_refused(demo, file, says):
         ("[" * 100_000, "cannot be read"),
         ("[]", "names no model_type"),
         ("{}", "names no model_type"),
+        ('{"model_type": ["qwen3"]}', "names no model_type"),
     ],
 )
 def test_a_damaged_model_configuration_is_refused(demo, text, says):

@@ -58,6 +58,7 @@ _UNREADABLE = (
     LookupError,
     TypeError,
     AttributeError,
+    ArithmeticError,
     RuntimeError,
     SafetensorError,
     StrictDataclassError,

@@ -125,6 +125,9 @@ def test_what_transformers_cannot_put_together_is_said_in_words(saved):
     (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": "two"}))
     with pytest.raises(ModelError, match=r"cannot be loaded as a causal language model: .*num_attention_heads"):
         load_joint(str(folder), 1)
+    (folder / "config.json").write_text(json.dumps(config | {"num_key_value_heads": 0}))
+    with pytest.raises(ModelError, match="cannot be loaded as a causal language model: integer division"):
+        load_joint(str(folder), 1)
 
 
 def test_heads_in_an_unknown_layout_are_refused_and_not_replaced(saved):

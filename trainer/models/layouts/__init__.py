@@ -57,7 +57,7 @@ def carried(config: Mapping[str, Any], names: Collection[str]) -> Carried | None
         names: of its tensors.
     """
     layers = layers_of(config)
-    types = {config.get("model_type"), _text(config).get("model_type")}
+    types = {kind for kind in (config.get("model_type"), _text(config).get("model_type")) if isinstance(kind, str)}
     for layout in LAYOUTS:
         if types & set(layout.model_types) and layers and (depths := layout.depths(names, layers)):
             return Carried(layout, depths, layers)
