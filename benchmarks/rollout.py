@@ -1,20 +1,25 @@
 """Tokens per second of the built-in sampler against transformers' `generate`, and of drafts against none: same model, same numerics, one process.
 
-    python -m benchmarks.rollout [--threads 1] [--rounds 9] [--device cuda] [--write docs/results/rollout.md]
+    python -m benchmarks.rollout [--threads 1] [--rounds 9] [--device cuda] [--vllm PYTHON] [--write docs/results/rollout.md]
 
 Contenders take turns, in another order in every round. Each one's speed is that of its best round, because a machine that does other things
-at the same time only ever makes a round slower; beside it stands the median of the ratios within the rounds.
+at the same time only ever makes a round slower; beside it stands the median of the ratios within the rounds. On a processor, seconds are
+those that the process had it, not those that it waited for it.
+
+PYTHON is one whose environment has vLLM and this program: benchmarks.rollout_vllm is then measured with it, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
@@ -28,6 +33,8 @@ from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.engine import Drafted, Sampling
 
 PROMPT = 8
+VLLM = ".venv-vllm/bin/python"
+"""Where `make test-vllm` puts an interpreter with vLLM."""
 NEVER = 10**6
 """An end token that no model draws: every response has the full length."""
 
@@ -57,6 +64,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--vllm", metavar="PYTHON")
     parser.add_argument("--write", type=Path)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
@@ -67,17 +75,19 @@ def main() -> None:
         found = section(settings.rounds)
         print("\n".join(found), flush=True)
         lines += found
+    if settings.vllm:
+        lines += _with_vllm(settings)
     if settings.write:
-        settings.write.write_text("\n".join(["# Sampling", "", *lines]))
+        settings.write.write_text("\n".join(["# Sampling", "", *lines]) + "\n")
 
 
 def against_generate(device: torch.device, rounds: int) -> list[str]:
     """The built-in sampler and `generate` on the demo's model with random parameters."""
     joint = new_model().to(device).eval()
-    contenders = {"generate": _generate(joint), "built-in": _builtin(joint)}
+    contenders = {"generate": generated(joint), "built-in": _builtin(joint)}
     rows = []
     for shape in SHAPES:
-        speeds = measure(contenders, shape, rounds)
+        speeds = measure(contenders, shape, rounds, clock_of(device))
         best = {name: max(values) for name, values in speeds.items()}
         ratios = [ours / theirs for ours, theirs in zip(speeds["built-in"], speeds["generate"], strict=True)]
         rows.append(
@@ -100,37 +110,59 @@ def drafts(device: torch.device, rounds: int) -> list[str]:
             "none": BuiltinEngine(joint.trunk, NEVER),
             "on": BuiltinEngine(joint.trunk, NEVER, drafter=joint, drafts_always=True),
             "auto": BuiltinEngine(joint.trunk, NEVER, drafter=joint),
+            "auto, known": BuiltinEngine(joint.trunk, NEVER, drafter=joint),
         }
         for shape in DRAFTED:
-            speeds = measure({key: _of_engine(engine) for key, engine in engines.items()}, shape, rounds)
-            best = {key: max(values) for key, values in speeds.items()}
+            _of_engine(engines["on"])([[2] * PROMPT] * 64, Shape(64, 32), 0)
+            known = (_first(engines["on"].finish()),)
+            contenders = {
+                key: _of_engine(engine, known if key == "auto, known" else ()) for key, engine in engines.items()
+            }
+            speeds = measure(contenders, shape, rounds, clock_of(device))
             told = {key: engine.finish() for key, engine in engines.items()}
+            medians = {
+                key: median(ours / plain for ours, plain in zip(speeds[key], speeds["none"], strict=True))
+                for key in engines
+            }
             rows.append(
                 [
                     name,
                     str(shape),
                     f"{_first(told['on']):.2f}",
-                    f"{best['none']:,.0f}",
-                    f"{best['on'] / best['none']:.2f}",
-                    f"{best['auto'] / best['none']:.2f}",
-                    "yes" if told["auto"].drafts else "no",
+                    f"{max(speeds['none']):,.0f}",
+                    f"{medians['on']:.2f}",
+                    *(f"{medians[key]:.2f}{'' if told[key].drafts else ' (none)'}" for key in ("auto", "auto, known")),
                 ]
             )
-    head = ["heads", "responses x tokens", "acceptance", "no drafts, tokens/s", "on", "auto", "auto drafted"]
-    return ["## Drafts of one MTP depth in 24 layers, speed relative to none", "", *table(head, rows, words=2), ""]
+    head = ["heads", "responses x tokens", "acceptance", "no drafts, tokens/s", "on", "auto", "auto, acceptance known"]
+    return [
+        "## Drafts of one MTP depth in 24 layers, median speed relative to none",
+        "",
+        *table(head, rows, words=2),
+        "",
+        "(none): nothing was drafted.",
+        "",
+    ]
 
 
-def measure(contenders: dict[str, Sample], shape: Shape, rounds: int) -> dict[str, list[float]]:
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """What seconds are read from."""
+    return time.process_time if device.type == "cpu" else time.perf_counter
+
+
+def measure(
+    contenders: dict[str, Sample], shape: Shape, rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Tokens per second of each in every round, after one that does not count."""
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         prompts = torch.randint(2, 100, (shape.rows, PROMPT), generator=torch.Generator().manual_seed(turn)).tolist()
         names = list(contenders)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            began = time.perf_counter()
+            began = clock()
             tokens = contenders[name](prompts, shape, turn)
             if turn:
-                speeds[name].append(tokens / (time.perf_counter() - began))
+                speeds[name].append(tokens / (clock() - began))
     return speeds
 
 
@@ -169,15 +201,16 @@ def _builtin(joint: JointModel) -> Sample:
     return lambda prompts, shape, turn: _of_engine(ending if shape.ends else endless)(prompts, shape, turn)
 
 
-def _of_engine(engine: BuiltinEngine) -> Sample:
+def _of_engine(engine: BuiltinEngine, acceptance: tuple[float, ...] = ()) -> Sample:
     def sample(prompts: list[list[int]], shape: Shape, turn: int) -> int:
-        groups = engine.generate(prompts, Sampling(1, shape.tokens, 1.0, 1.0, seed=turn))
+        groups = engine.generate(prompts, Sampling(1, shape.tokens, 1.0, 1.0, seed=turn, acceptance=acceptance))
         return sum(len(response.tokens) for group in groups for response in group)
 
     return sample
 
 
-def _generate(joint: JointModel) -> Sample:
+def generated(joint: JointModel) -> Sample:
+    """transformers' `generate`."""
     end, padding = joint.trunk.config.eos_token_id, joint.trunk.config.pad_token_id
 
     def sample(prompts: list[list[int]], shape: Shape, turn: int) -> int:
@@ -205,13 +238,22 @@ def _first(drafted: Drafted) -> float:
     return drafted.accepted[0] / drafted.drafts
 
 
+def _with_vllm(settings: argparse.Namespace) -> list[str]:
+    with TemporaryDirectory() as folder:
+        found = Path(folder) / "found.md"
+        told = ["--threads", str(settings.threads), "--rounds", str(settings.rounds), "--write", str(found)]
+        subprocess.run([settings.vllm, "-m", "benchmarks.rollout_vllm", *told], check=True)
+        return found.read_text().splitlines()
+
+
 def _about(settings: argparse.Namespace, rounds: int) -> list[str]:
     threads, on_gpu = settings.threads, settings.device.type == "cuda"
     where = f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} machine"
     return [
-        f"`python -m benchmarks.rollout --threads {threads} --rounds {rounds}{' --device cuda' if on_gpu else ''}`: the demo's model (Qwen3, 0.2 M "
+        f"`python -m benchmarks.rollout --threads {threads} --rounds {rounds}{' --device cuda' if on_gpu else ''}{f' --vllm {VLLM}' if settings.vllm else ''}`: the demo's model (Qwen3, 0.2 M "
         f"parameters, random), float32, {torch.cuda.get_device_name() if on_gpu else where}, torch {torch.__version__}. Temperature 1, "
-        f"prompts of {PROMPT} tokens, speed of the best of {rounds} rounds, contenders in turn.",
+        f"prompts of {PROMPT} tokens, speed of the best of {rounds} rounds, contenders in turn, "
+        f"{'by the clock' if on_gpu else 'by the seconds that the process had the processor'}.",
         "",
     ]
 

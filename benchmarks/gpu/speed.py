@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -130,7 +131,7 @@ def _speeds(contenders: dict[str, Any], setting: Setting, shapes: tuple[Shape, .
     asked, rounds = ((Shape(2, 8),), 1) if setting.small else (shapes, ROUNDS)
     found: Values = {}
     for shape in asked:
-        speeds = measure(contenders, shape, rounds)
+        speeds = measure(contenders, shape, rounds, time.perf_counter)
         found[str(shape)] = {name: median(values) for name, values in speeds.items()}
     return found
 
