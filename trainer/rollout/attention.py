@@ -1,6 +1,7 @@
 """Attention of a few new tokens to all that were read before, as two products of matrices.
 
-On a processor the fused kernel is slow for a single query; on any device this takes fewer copies where several heads share keys.
+On a processor the fused kernel is slow for a single query of small heads (of 16 numbers; for larger ones it was not decided); on any device this
+takes fewer copies where several heads share keys.
 Registered with transformers, so that every model whose attention goes through its AttentionInterface can use it.
 """
 
