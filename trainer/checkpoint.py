@@ -39,6 +39,8 @@ from trainer.models.storage import save_joint
 from trainer.update.phase import Updater
 
 _NAME = re.compile(r"step-\d{6,}")
+_LATER = {"heads"}
+"""Parts that checkpoints of earlier versions do not have: a run that goes on from one has them as a new run does."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -201,7 +203,8 @@ def _put_back(state: dict[str, Any], updater: Updater, parts: Mapping[str, Part]
     load_state(updater.optimizer, state["optimizer"])
     updater.updates = int(state["updates"])
     for name, part in parts.items():
-        part.restore(state["parts"][name])
+        if name in state["parts"] or name not in _LATER:
+            part.restore(state["parts"][name])
 
 
 def _name(step: int) -> str:

@@ -188,6 +188,23 @@ def test_every_part_comes_back_as_it_was(config, tmp_path):
         restore(run.checkpoints.newest, run.updater, run.parts)
 
 
+def test_a_checkpoint_of_a_version_without_a_later_part_is_gone_on_from(config, tmp_path):
+    run = begin(config, tmp_path / "run")
+    run.heads.acceptance = (0.5,)
+    save_at(run, 2)
+    file = run.checkpoints.newest.path / "state.pt"
+    state = torch.load(file, weights_only=True)
+    assert state["parts"].pop("heads") == [0.5]
+    torch.save(state, file)
+    seal(file.parent)
+    assert begin(config, tmp_path / "run").heads.acceptance == ()
+    del state["parts"]["alarms"]
+    torch.save(state, file)
+    seal(file.parent)
+    with pytest.raises(ModelError, match=r"state cannot be read \('alarms'\)"):
+        begin(config, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     "wrong", [{"config": {}}, {"config": None}, {"accuracy": "0.5"}, {"step": "4"}, {"config": {"evaluation": 3}}]
 )

@@ -1,6 +1,7 @@
 """`python -m trainer` in two processes: the run of one process, one end for all, and nothing left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,12 +132,16 @@ def test_a_run_in_two_processes_is_the_run_of_one_and_goes_on_in_one(tiny_run, t
     assert saved[-1] == f"step-{stopped_at:06d}"
     assert [flaw(folder / "checkpoints" / name) for name in saved] == [None] * len(saved)
 
-    if stopped_at < config.steps:
-        rest = MemorySink(attempt=2)
-        assert train(in_processes(config, 1), folder, rest) == "finished"
-        assert rest.events[0]["resumed_from"] == stopped_at
-        first += rest.events
-    assert_same_run(first, alone.events)
+    again = shutil.copytree(folder, tmp_path / "again")
+    rest = MemorySink(attempt=2)
+    assert train(in_processes(config, 1), folder, rest) == "finished"
+    assert rest.events[0]["resumed_from"] == stopped_at
+    assert_same_run(first + rest.events, alone.events)
+    if sharding == "full":  # what is divided is put back in parts
+        with program(config, again) as process:
+            _, said = process.communicate(timeout=200)
+        assert process.returncode == 0, said
+        assert_same_run(events(again), alone.events)
 
 
 @pytest.mark.slow
