@@ -169,7 +169,8 @@ def _cost(timing: Mapping[str, Any] | None) -> list[str]:
         f"Seconds of an update as a multiple of detach's, {algorithms}. Arms whose updates compute the same ({'; '.join(SAME_WORK)}) differ by up "
         f"to {noise:.2f}, so that less says nothing.",
         "",
-        f"* Dearer than detach: {_times(dearer, ratios)}.",
+        f"* Dearer than detach: {_times(dearer, ratios)}. The oracle then made a forward pass for its coefficient and another for its update; since then "
+        "one does for both ([measured](trainer.md)).",
         f"* Nothing visible: {_times(alike, ratios)}.",
         f"* More to compute, but not for λ: {_times(sorted(decoupled & ratios.keys()), ratios)}, whose heads learn from a cross-entropy of "
         f"their own beside the policy form; {_times(sorted(split & ratios.keys()), ratios)}, which computes each mini-batch in two pieces.",
