@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from backend import words
 from db import reads
 from db.reads import EvaluationRow, RunRow
 from db.statuses import Kind
@@ -62,6 +63,13 @@ def averages(connection: Connection, run_ids: Sequence[int]) -> dict[int, Estima
         if row.items:
             rows[row.run_id].append(row)
     return {run: avg_at_k([_outcomes(own)]) for run, own in rows.items() if len({row.samples for row in own}) == 1}
+
+
+def decoding_of(row: EvaluationRow) -> str:
+    """How its answers were sampled, in words."""
+    return words.decoding(
+        engine=row.engine, temperature=row.temperature, top_p=row.top_p, top_k=row.top_k, stop=row.stop
+    )
 
 
 def answers(connection: Connection, row: EvaluationRow) -> dict[str, list[Answer]] | None:

@@ -19,7 +19,7 @@ from backend.contamination import Report
 from backend.leaderboard import Board, Row, boards_to_json, numbers, titles
 from backend.leaderboard.words import apart, p_value, rank, verdict
 from backend.outcome import torn_in_words
-from backend.results import Results
+from backend.results import Results, decoding_of
 from db.queue import Device
 from db.reads import RunDetail, RunRow, WorkerRow
 from db.statuses import ACTIVE, Kind, Status
@@ -166,6 +166,8 @@ def results_table(results: Results) -> Table:
             "-" if result.passed is None else _percent(result.passed.value),
             "-" if result.majority is None else _percent(result.majority.value),
         )
+    said = {decoding_of(one.evaluation) for one in results.by_benchmark}
+    table.caption, table.caption_justify = escape(f"sampled {'; '.join(sorted(said))}") if said else None, "left"
     if results.mean is not None:
         table.add_row(
             "mean", str(results.mean.problems), "", _percent(results.mean.value), _interval(results.mean), "", ""

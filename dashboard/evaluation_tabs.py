@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from backend import charts, palette, words
-from backend.results import Result, Results, averages, results
+from backend.results import Result, Results, averages, decoding_of, results
 from dashboard import liveness, markup, store
 from db import reads
 from db.reads import EvaluatedItem, EvaluationRow, RunDetail, RunRow, SampleRow
@@ -117,15 +117,7 @@ def _results(run: RunDetail, found: Results) -> None:
     facts = [
         f"after step {last.trained_steps:,}" if last.trained_steps is not None else "",
         f"{words.plural(last.samples, 'sample')} per problem",
-        words.literal(
-            words.decoding(
-                engine=last.engine,
-                temperature=last.temperature,
-                top_p=last.top_p,
-                top_k=last.top_k,
-                stop=last.stop,
-            )
-        ),
+        words.literal(f"sampled {decoding_of(last)}"),
         f"responses of at most {last.max_tokens:,} tokens" if last.max_tokens else "",
         f"grader {last.grader}" if last.grader else "",
     ]

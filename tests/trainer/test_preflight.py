@@ -430,3 +430,18 @@ def test_an_evaluation_with_vllm_where_there_is_none_is_refused(demo):
     check_evaluation(parse_job(values))
     with pytest.raises(ConfigError, match=r"rollout\.engine: vllm is not installed beside this program"):
         check_evaluation(parse_job({**values, "rollout": {"engine": "vllm"}}))
+
+
+def test_responses_that_are_longer_than_vllm_reads_are_refused(demo, vllm_of, tmp_path):
+    vllm_of("0.32.0")
+    model = write_tiny("mimo", tmp_path / "mimo", width=64)  # 256 positions
+
+    def refused(longest: int) -> dict[str, str]:
+        return refusals(demo, f"model.path={model}", "rollout.engine=vllm", f"rollout.max_response_tokens={longest}")
+
+    assert refused(255) == {}
+    [(field, said)] = refused(256).items()
+    assert (field, said[:53]) == (
+        "rollout.max_response_tokens",
+        "256 and a prompt are more than the 256 positions of /",
+    )

@@ -73,7 +73,7 @@ def test_answers_of_the_most_likely_tokens_are_those_of_the_built_in_sampler(val
 
 def test_a_response_beyond_the_models_positions_is_refused_in_words(values, tmp_path):
     file = tmp_path / "evaluation.yaml"
-    file.write_text(json.dumps({**values, "max_response_tokens": 300, "rollout": {"engine": "vllm"}}))
+    file.write_text(json.dumps({**values, "max_response_tokens": 255, "rollout": {"engine": "vllm"}}))
     command = [sys.executable, "-P", "-m", "trainer", str(file), "--output", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 1

@@ -261,11 +261,14 @@ def test_what_memory_allows_sets_no_trainings_apart(finished: Make) -> None:
     assert len(board.rows) == 2
 
 
-def test_a_board_says_what_sampled_the_answers(finished: Make) -> None:
-    finished("detach", HALF, terms={"engine": "vllm", "top_k": 20, "stop": ["###"]})
+def test_a_board_and_the_run_say_what_sampled_the_answers(
+    finished: Make, mtprl: Callable[..., tuple[int, str, str]]
+) -> None:
+    run = finished("detach", HALF, terms={"engine": "vllm", "top_k": 20, "stop": ["###"]})
     [board] = boards()
     assert (board.engine, board.top_k, board.stop) == ("vllm", 20, ("###",))
     assert board.decoding == "with vLLM at temperature 1, top-p 1, top-k 20, ending at '###'"
+    assert f"sampled {board.decoding}" in " ".join(mtprl("show", str(run))[1].split())
     [older] = boards_from_json(boards_to_json([replace(board, protocol={})]))
     assert older.decoding == "with the built-in sampler at temperature 1, top-p 1"
 

@@ -6,6 +6,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from trainer.config import EvaluationConfig, RunConfig
 from trainer.errors import Problem
@@ -32,7 +33,12 @@ def problems(config: RunConfig | EvaluationConfig) -> list[Problem]:
     """Why a run or an evaluation cannot sample with vLLM here; empty where nothing speaks against it, or where another engine samples."""
     if config.rollout.engine != "vllm":
         return []
-    return [*_installed_problems(), *_kernel_problems(config.model.path), *_draft_problems(config)]
+    return [
+        *_installed_problems(),
+        *_kernel_problems(config.model.path),
+        *_length_problems(config),
+        *_draft_problems(config),
+    ]
 
 
 def _installed_problems() -> list[Problem]:
@@ -57,6 +63,19 @@ def _kernel_problems(path: str) -> list[Problem]:
         "rollout.engine to builtin"
     )
     return [Problem("rollout.engine", message)]
+
+
+def _length_problems(config: RunConfig | EvaluationConfig) -> list[Problem]:
+    field, longest = (
+        ("rollout.max_response_tokens", config.rollout.max_response_tokens)
+        if isinstance(config, RunConfig)
+        else ("max_response_tokens", config.max_response_tokens)
+    )
+    positions = _text_config(config.model.path).get("max_position_embeddings")
+    if not isinstance(positions, int) or longest < positions:
+        return []
+    message = f"{longest} and a prompt are more than the {positions} positions of {config.model.path}, where vLLM ends; lower it"
+    return [Problem(field, message)]
 
 
 def _draft_problems(config: RunConfig | EvaluationConfig) -> list[Problem]:
@@ -97,13 +116,19 @@ def is_for_processors() -> bool:
 
 def _head_size(path: str) -> int | None:
     """Numbers of one attention head; None where a model's files are not at hand, or its attention is another (multi-head latent attention)."""
-    config = config_of(Path(path)) if Path(path).is_dir() else {}
-    text = config.get("text_config", config)
-    if not isinstance(text, dict) or text.get("kv_lora_rank"):
+    text = _text_config(path)
+    if text.get("kv_lora_rank"):
         return None
     hidden, heads = text.get("hidden_size"), text.get("num_attention_heads")
     found = text.get("head_dim") or (hidden // heads if isinstance(hidden, int) and isinstance(heads, int) else None)
     return found if isinstance(found, int) else None
+
+
+def _text_config(path: str) -> dict[str, Any]:
+    """The settings of a model's text part; empty where its files are not at hand."""
+    config = config_of(Path(path)) if Path(path).is_dir() else {}
+    text = config.get("text_config", config)
+    return text if isinstance(text, dict) else {}
 
 
 def _published_depths(path: str) -> int | None:
