@@ -22,7 +22,7 @@ def config_of(path: Path, **vllm: Any) -> RunConfig:
             "model": {"path": str(path)},
             "regime": {"kind": "occ"},
             "data": {"kind": "jsonl", "path": "unused"},
-            "rollout": {"engine": "vllm", "vllm": {"cache_gib": 0.25, **vllm}},
+            "rollout": {"engine": "vllm", "vllm": {"cache_gib": 0.25, **vllm}, "max_response_tokens": 48},
         }
     )
 
