@@ -68,7 +68,11 @@ def against_vllm(folder: Path, rounds: int) -> list[list[str]]:
             "model": {"path": str(folder)},
             "regime": {"kind": "off"},
             "data": {"kind": "jsonl", "path": "unused"},
-            "rollout": {"engine": "vllm", "vllm": {"cache_gib": 1}},
+            "rollout": {
+                "engine": "vllm",
+                "vllm": {"cache_gib": 1},
+                "max_response_tokens": max(shape.tokens for shape in SHAPES),
+            },
         }
     )
     longest = PROMPT + max(shape.tokens for shape in SHAPES)
