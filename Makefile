@@ -6,16 +6,14 @@ BIN := .venv/bin
 # On tensors as small as the tests' a second torch thread only waits.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-vllm setup setup-dev up down lint format unit clean
+.PHONY: demo test test-vllm setup setup-dev setup-vllm up down lint format unit clean
 
 demo: setup ## set up, start everything on this machine, run the demo experiment, print its leaderboard
 	@env -u OMP_NUM_THREADS $(BIN)/mtprl demo
 
 test: setup-dev lint unit ## lint, types, layers and all tests
 
-test-vllm: ## the tests with a real vLLM, for processors, in an environment of its own: .venv-vllm
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; install one, or name it: make test-vllm PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -m backend.bootstrap --vllm
+test-vllm: setup-vllm ## the tests with a real vLLM, for processors
 	.venv-vllm/bin/python -m pytest tests/vllm
 
 setup: ## make .venv
@@ -25,6 +23,10 @@ setup: ## make .venv
 setup-dev:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; install one, or name it: make setup PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -m backend.bootstrap --dev
+
+setup-vllm: ## make .venv-vllm: this program with vLLM's build for processors
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found; install one, or name it: make setup-vllm PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m backend.bootstrap --vllm
 
 up: setup ## start Redis, worker and dashboard in the background
 	@env -u OMP_NUM_THREADS $(BIN)/mtprl up

@@ -145,15 +145,15 @@ def install(folder: Path, constraints: Path, what: list[str], title: str) -> Non
         cwd=ROOT,
     )
     assert pip.stdout is not None
-    output = list(show_progress(pip.stdout, title))
+    output = list(show_progress(pip.stdout, title, constraints))
     if pip.wait() != 0:
         errors = [line for line in output if line.startswith("ERROR")] or output[-3:]
         raise SetupError(f"pip could not install {title}:\n  " + "\n  ".join(errors))
 
 
-def show_progress(lines: Iterator[str], title: str) -> Iterator[str]:
+def show_progress(lines: Iterator[str], title: str, constraints: Path) -> Iterator[str]:
     """Pass pip's lines through, keeping one line on the screen up to date."""
-    total = sum(1 for line in CONSTRAINTS.read_text().splitlines() if "==" in line)
+    total = sum(1 for line in constraints.read_text().splitlines() if "==" in line)
     start, seen, shown = time.monotonic(), 0, 0.0
     print(f"Installing {title} (takes one to a few minutes the first time) ...", flush=True)
     for line in map(str.rstrip, lines):

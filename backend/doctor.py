@@ -20,6 +20,7 @@ from backend.fleet import WORKER_SILENT
 from backend.settings import Settings, check_packages, environment, read_stack, redis_url, settings
 from db import reads
 from trainer.errors import MtprlError
+from trainer.rollout.vllm.installed import installed_problems, installed_version, is_for_processors
 
 LEAST_DISK, GOOD_DISK = 2**30, 10 * 2**30
 """Free bytes below which checkpoints fail soon, and below which that may happen."""
@@ -54,13 +55,14 @@ def examine() -> Iterator[Finding]:
     yield Finding("home", Verdict.OK, str(of.home))
     yield _python()
     yield _torch(bool(visible_gpus()))
+    yield _vllm()
     yield _devices(of)
     yield _disk(of)
     yield _redis(of)
     ready = _database()
     yield ready
     if ready.verdict == Verdict.OK:
-        yield _worker()
+        yield _worker(of)
     yield _dashboard(of)
 
 
@@ -88,6 +90,16 @@ def _torch(has_gpu: bool) -> Finding:
             f"{version} ({built}) cannot use this machine's GPU; install a torch that fits its driver",
         )
     return Finding("torch", Verdict.OK, f"{version}, CUDA {cuda}" if works else f"{version}, on the processor")
+
+
+def _vllm() -> Finding:
+    installed = installed_version()
+    if installed is None:
+        words = f"not in this environment ({sys.prefix}); only rollout.engine vllm needs it: docs/engines.md says how to install it"
+        return Finding("vllm", Verdict.OK, words)
+    if found := installed_problems():
+        return Finding("vllm", Verdict.WARN, "; ".join(problem.message for problem in found))
+    return Finding("vllm", Verdict.OK, f"{installed}, {'for processors' if is_for_processors() else 'for GPUs'}")
 
 
 def _devices(of: Settings) -> Finding:
@@ -147,13 +159,19 @@ def _database() -> Finding:
     return Finding("database", Verdict.WARN, "is not there yet, or of another version; `mtprl up` prepares it")
 
 
-def _worker() -> Finding:
+def _worker(of: Settings) -> Finding:
     with store.reading() as connection:
         rows = [row for row in reads.workers(connection) if row.ended_at is None]
     ages = {row.name: time.time() - row.heartbeat_at for row in rows}
     alive = [f"{name} ({age:.0f} s ago)" for name, age in ages.items() if age < WORKER_SILENT]
     if alive:
-        return Finding("worker", Verdict.OK, f"heard of {', '.join(alive)}")
+        heard = f"heard of {', '.join(alive)}"
+        elsewhere = services.worker_elsewhere(of)
+        return (
+            Finding("worker", Verdict.WARN, f"{heard}; {elsewhere}")
+            if elsewhere
+            else Finding("worker", Verdict.OK, heard)
+        )
     last = f"last heard of {min(ages.values()):.0f} s ago" if ages else "none runs"
     return Finding("worker", Verdict.WARN, f"{last}; `mtprl up` starts one")
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
-from backend import broker, fleet, store
+from backend import broker, fleet, services, store
 from backend.celery_app import ring
 from backend.settings import redis_url, settings, variables
 from db import reads
@@ -112,10 +112,12 @@ def _looked_at(config: RunConfig) -> str:
 
 
 def notice(run_ids: Sequence[int] = ()) -> str:
-    """What somebody who has just queued these runs should know: that nothing could start them, or the queue does not answer; or ""."""
+    """What somebody who has just queued these runs should know: that nothing could start them, that the queue does not answer,
+    or that they will look for vLLM in another environment; or ""."""
     with store.reading() as connection:
         alive = fleet.alive(connection)
-        wanted = max((devices_asked_for(reads.get_run(connection, run_id).config) for run_id in run_ids), default=1)
+        configs = [reads.get_run(connection, run_id).config for run_id in run_ids]
+    wanted = max(map(devices_asked_for, configs), default=1)
     if not alive:
         return "no worker is alive, so the run waits; start one with `mtprl up`"
     if all(worker.draining for worker in alive):
@@ -128,6 +130,8 @@ def notice(run_ids: Sequence[int] = ()) -> str:
         )
     if not broker.answers(redis_url()):
         return "the queue (Redis) does not answer; the run is queued all the same, and a worker will find it by itself"
+    if any(config.get("rollout", {}).get("engine") == "vllm" for config in configs):
+        return services.worker_elsewhere(settings()) or ""
     return ""
 
 

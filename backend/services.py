@@ -17,7 +17,7 @@ from typing import Any
 from backend import processes
 from backend.outcome import tail
 from backend.processes import Process
-from backend.settings import LOCAL_ADDRESS
+from backend.settings import LOCAL_ADDRESS, Settings, read_stack
 from trainer.errors import StoreError
 
 TERMINATE = 15.0
@@ -29,7 +29,7 @@ _SHOWN_LINES = 12
 _PORTS_TRIED = 200
 
 Record = dict[str, Any]
-"""What stack.json keeps of a service: pid, started, log and its `facts`."""
+"""What stack.json keeps of a service: pid, started, the environment whose Python it has, log and its `facts`."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Service:
         return self._record(process)
 
     def _record(self, process: Process) -> Record:
-        return {**process._asdict(), "log": str(self.log), "facts": dict(self.facts)}
+        return {**process._asdict(), "environment": sys.prefix, "log": str(self.log), "facts": dict(self.facts)}
 
     def _start(self, spawned: Callable[[Process], None]) -> Process:
         size = self.log.stat().st_size if self.log.exists() else 0
@@ -105,6 +105,18 @@ class Service:
 def lives(record: Record) -> bool:
     """Whether the recorded process is still there, and still the same."""
     return processes.alive(record.get("pid"), record.get("started"))
+
+
+def worker_elsewhere(of: Settings) -> str | None:
+    """Where the worker that `up` recorded runs in another Python environment than this program: which, and what to do."""
+    record = read_stack(of).get("worker", {})
+    found = record.get("environment")
+    if found in (None, sys.prefix) or not lives(record):
+        return None
+    return (
+        f"the worker runs with the Python of {found}, and so does every run that it starts; to have them use this one ({sys.prefix}), "
+        "`mtprl down` first, then `mtprl up` from here"
+    )
 
 
 def identity(record: Record) -> Process:

@@ -76,6 +76,8 @@ def up(say: Say, port: int | None = None) -> str:
                 processes.terminate(services.identity(running.pop(name)), services.TERMINATE)
             _save(of, {name: record for name, record in running.items() if services.lives(record)})
             raise
+    if elsewhere := services.worker_elsewhere(of):
+        say(elsewhere)
     return dashboard_url(of) or ""
 
 

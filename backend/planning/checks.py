@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from backend import fleet, words
+from backend import fleet, services, words
 from backend.devices import memory_of
 from backend.inspection.data import LARGEST, DataCount, count
 from backend.inspection.models import ModelFacts, inspect_model
@@ -85,7 +85,9 @@ def _sampler(config: RunConfig) -> Iterator[Check]:
         return
     drafts = config.rollout.vllm.draft_tokens
     drafted = f"{words.plural(drafts, 'token')} drafted by the heads for each pass" if drafts else "no drafts"
-    yield Check("Sampler", "good", f"vLLM {installed_version()}, {drafted}")
+    elsewhere = services.worker_elsewhere(settings())
+    said = f"vLLM {installed_version()}, {drafted}"
+    yield Check("Sampler", "note", f"{said}; but {elsewhere}") if elsewhere else Check("Sampler", "good", said)
 
 
 def _data(config: RunConfig) -> Iterator[Check]:

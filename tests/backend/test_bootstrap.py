@@ -80,7 +80,9 @@ def test_torch_is_pinned_and_an_unpinned_package_is_said(monkeypatch, tmp_path) 
 
 def test_progress_counts_packages_and_passes_every_line_on(capsys) -> None:
     lines = ["Collecting torch\n", "Requirement already satisfied: numpy\n", "Installing collected packages: torch\n"]
-    assert list(bootstrap.show_progress(iter(lines), "PyTorch")) == [line.rstrip() for line in lines]
+    assert list(bootstrap.show_progress(iter(lines), "PyTorch", bootstrap.CONSTRAINTS)) == [
+        line.rstrip() for line in lines
+    ]
     out = capsys.readouterr().out
     assert out.startswith("Installing PyTorch")
     assert "PyTorch: done in" in out

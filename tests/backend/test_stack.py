@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 from backend_harness import free_port, look, until
 
-from backend import processes, runs, settings, stack, store
+from backend import processes, runs, services, settings, stack, store
 from backend.doctor import Verdict, examine
 from db.statuses import Status
+from db.workers import worker_heartbeat
 from trainer.config import RunConfig
 from trainer.errors import StoreError
+from trainer.rollout.vllm.installed import installed_version
 
 Config = Callable[..., RunConfig]
 
@@ -43,8 +46,9 @@ def test_up_reuses_what_lives_and_down_ends_what_up_started(
     address = stack.up(quiet.append)
     first = recorded()
     assert set(first) == {"redis", "worker", "dashboard"}
+    assert first["worker"]["environment"] == sys.prefix
     assert {finding.subject: finding.verdict for finding in examine()} == dict.fromkeys(
-        ("home", "python", "torch", "devices", "disk", "redis", "database", "worker", "dashboard"), Verdict.OK
+        ("home", "python", "torch", "vllm", "devices", "disk", "redis", "database", "worker", "dashboard"), Verdict.OK
     )
 
     os.kill(first["dashboard"]["pid"], signal.SIGKILL)
@@ -119,6 +123,28 @@ def test_down_sends_no_signal_to_a_process_that_took_the_place_of_a_recorded_one
         stack.down(quiet.append)
         assert other.poll() is None
         other.kill()
+
+
+def test_a_worker_of_another_environment_is_said(home: Path) -> None:
+    of, this = settings.settings(), processes.this_process()
+    stack._save(of, {"worker": {**this._asdict(), "environment": sys.prefix, "log": "", "facts": {}}})
+    assert services.worker_elsewhere(of) is None
+    with store.writing() as connection:
+        worker_heartbeat(connection, "w", "host", 1, ["cpu:0"], time.time())
+    assert {found.subject: found.verdict for found in examine()}["worker"] == Verdict.OK
+
+    stack._save(of, {"worker": {**this._asdict(), "environment": "/elsewhere/.venv-vllm", "log": "", "facts": {}}})
+    said = services.worker_elsewhere(of) or ""
+    assert said.startswith("the worker runs with the Python of /elsewhere/.venv-vllm, and so does every run")
+    assert said.endswith("`mtprl down` first, then `mtprl up` from here")
+    worker = {found.subject: found for found in examine()}["worker"]
+    assert (worker.verdict, worker.words.endswith(said)) == (Verdict.WARN, True)
+
+
+@pytest.mark.skipif(installed_version() is not None, reason="vllm is installed here")
+def test_the_doctor_says_that_vllm_is_not_there_without_minding(home: Path) -> None:
+    vllm = {found.subject: found for found in examine()}["vllm"]
+    assert (vllm.verdict, vllm.words[:24]) == (Verdict.OK, "not in this environment ")
 
 
 def test_a_service_that_does_not_come_up_takes_the_others_with_it(

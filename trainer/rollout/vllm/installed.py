@@ -34,14 +34,15 @@ def problems(config: RunConfig | EvaluationConfig) -> list[Problem]:
     if config.rollout.engine != "vllm":
         return []
     return [
-        *_installed_problems(),
+        *installed_problems(),
         *_kernel_problems(config.model.path),
         *_length_problems(config),
         *_draft_problems(config),
     ]
 
 
-def _installed_problems() -> list[Problem]:
+def installed_problems() -> list[Problem]:
+    """Why the vLLM beside this program cannot be used at all: there is none, or it is too old."""
     installed = installed_version()
     if installed is None:
         message = "vllm is not installed beside this program; install it (docs/engines.md says how), or set rollout.engine to builtin"
