@@ -13,6 +13,11 @@ from backend.leaderboard.paper import REGIMES, REPORTED
 from backend.leaderboard.words import p_value, rank
 from dashboard import markup
 
+_AGREE = (
+    "Share of places where the MTP heads have the policy's own most likely token, measured on the batch that trains, mean of the last ten steps. "
+    "Not what a sampler took of drafts: that is rollout/draft_acceptance_1, on the run's page."
+)
+
 Address = Callable[[Row, str], str | None]
 """From a row and a benchmark to the page that shows what changed; None where there is none."""
 
@@ -106,7 +111,7 @@ def _columns(board: Board) -> tuple[markup.Column, ...]:
         markup.Column(f"pass@{board.samples}", number=True, wide=True),
         markup.Column(f"maj@{board.samples}", number=True, wide=True),
         markup.Column("s / step", number=True, wide=True),
-        markup.Column("Acceptance", number=True, wide=True),
+        markup.Column("Heads agree", number=True, wide=True, help=_AGREE),
         markup.Column("Runs", wide=True),
     )
 

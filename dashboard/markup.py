@@ -85,11 +85,12 @@ a.m-tag:hover, a.m-tag:focus-visible { background: color-mix(in srgb, currentCol
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: right-aligned if it holds numbers, left out on narrow screens if `wide`."""
+    """A column of a table: right-aligned if it holds numbers, left out on narrow screens if `wide`; `help` appears beside the pointer."""
 
     title: str
     number: bool = False
     wide: bool = False
+    help: str = ""
 
     @property
     def classes(self) -> str:
@@ -97,10 +98,16 @@ class Column:
         return " ".join(name for name, wanted in (("m-number", self.number), ("m-wide", self.wide)) if wanted)
 
 
+def _help(column: Column) -> str:
+    return f' title="{escape(column.help)}"' if column.help else ""
+
+
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: str, scrolls: bool = False) -> str:
     """A table whose cells are markup already; `label` names it for screen readers; one that `scrolls` can be wider than the page, and the
     keyboard reaches its sides."""
-    head = "".join(f'<th scope="col" class="{column.classes}">{escape(column.title)}</th>' for column in columns)
+    head = "".join(
+        f'<th scope="col" class="{column.classes}"{_help(column)}>{escape(column.title)}</th>' for column in columns
+    )
     body = "".join(
         "<tr>"
         + "".join(f'<td class="{column.classes}">{cell}</td>' for column, cell in zip(columns, row, strict=True))

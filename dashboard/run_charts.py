@@ -34,6 +34,11 @@ class Chart:
     clipped: bool = False
 
 
+def _agreement(name: str) -> tuple[tuple[str, str], ...]:
+    """Metrics that compare the heads with the policy by teacher forcing, where no draft is made."""
+    return ((f"{name}_greedy", "same most likely token"), (f"{name}_sampled", "overlap, Σ min(p, q)"))
+
+
 COEFFICIENT_TAB = (
     Chart("Coefficient λ", (("mtp/coefficient", "coefficient"),), fine=True, clipped=True),
     Chart(
@@ -41,16 +46,8 @@ COEFFICIENT_TAB = (
     ),
     Chart("c and v², exact", (("mtp/c", "c, ⟨g_RL, g_MTP⟩"), ("mtp/v2", "v², ‖g_MTP‖²")), fine=True, log_choice=True),
     Chart("Gain of the MTP part", (("mtp/gain", "gain"),), fine=True),
-    Chart(
-        "Draft acceptance",
-        (("mtp/acceptance_greedy", "greedy"), ("mtp/acceptance_sampled", "sampled")),
-        y_format=PERCENT,
-    ),
-    Chart(
-        "Draft acceptance on held-out prompts",
-        (("mtp/held_out_acceptance_greedy", "greedy"), ("mtp/held_out_acceptance_sampled", "sampled")),
-        y_format=PERCENT,
-    ),
+    Chart("Heads agree with the policy", _agreement("mtp/acceptance"), y_format=PERCENT),
+    Chart("Heads agree, on held-out prompts", _agreement("mtp/held_out_acceptance"), y_format=PERCENT),
     Chart("KL of the heads from the main head", (("mtp/divergence", "KL(main ‖ head)"),), y_title="nats per token"),
 )
 LEARNING_TAB = (
@@ -86,12 +83,7 @@ SPEED_TAB = (
         y_title="tokens / s",
         from_zero=True,
     ),
-    Chart(
-        "Draft acceptance",
-        (("mtp/acceptance_greedy", "greedy"), ("mtp/acceptance_sampled", "sampled")),
-        y_format=PERCENT,
-        from_zero=True,
-    ),
+    Chart("Heads agree with the policy", _agreement("mtp/acceptance"), y_format=PERCENT, from_zero=True),
     Chart(
         "Host: processor and memory",
         (("system/cpu", "processor"), ("system/memory", "memory")),
@@ -103,6 +95,7 @@ SPEED_TAB = (
 TIME_TITLE = "Seconds per step, by part"
 STEP_SECONDS = "time/step_seconds"
 _GPU = re.compile(r"system/gpu_(\d+)/utilization")
+_DRAFTS = re.compile(r"rollout/draft_acceptance_(\d+)")
 
 
 def at_depth(tab: Sequence[Chart], depth: int) -> tuple[Chart, ...]:
@@ -130,6 +123,16 @@ def gpu_charts(measured: Iterable[str]) -> tuple[Chart, ...]:
         for title, what in (("GPUs: utilization", "utilization"), ("GPUs: memory", "memory"))
         if numbers
     )
+
+
+def draft_charts(measured: Iterable[str]) -> tuple[Chart, ...]:
+    """What the sampler took of the drafts that were made, a line for each length; none where nothing was drafted."""
+    places = sorted(int(found[1]) for name in measured if (found := _DRAFTS.fullmatch(name)))
+    lines = tuple(
+        (f"rollout/draft_acceptance_{place}", "first token" if place == 1 else f"first {place} tokens")
+        for place in places
+    )
+    return (Chart("Drafts accepted while sampling", lines, y_format=PERCENT, from_zero=True),) if lines else ()
 
 
 def names(tab: Sequence[Chart], *, fine: bool) -> list[str]:

@@ -26,9 +26,11 @@ def coefficient(run: RunDetail) -> None:
     depth = 1
     if depths > 1:
         depth = st.segmented_control("MTP depth", range(1, depths + 1), default=1, required=True, key="depth")
+    with store.reading() as connection:
+        measured = reads.metric_list(connection, run.id)
     _charts(
         run,
-        run_charts.at_depth(run_charts.COEFFICIENT_TAB, depth),
+        (*run_charts.at_depth(run_charts.COEFFICIENT_TAB, depth), *run_charts.draft_charts(measured)),
         nothing=f"Regime {run.regime} has trained no MTP heads so far, so there is no coefficient to show.",
     )
 
@@ -50,7 +52,7 @@ def speed(run: RunDetail) -> None:
             connection, run.id, names, anchor=run_charts.STEP_SECONDS, max_places=_MAX_POINTS, level="step"
         )
     stacked = run_charts.time_figure(parts)
-    tab = (*run_charts.SPEED_TAB, *run_charts.gpu_charts(measured))
+    tab = (*run_charts.SPEED_TAB, *run_charts.draft_charts(measured), *run_charts.gpu_charts(measured))
     _charts(run, tab, first=[stacked] if stacked else [])
 
 

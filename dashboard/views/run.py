@@ -255,7 +255,8 @@ def _tiles(kind: Kind, latest: dict[str, reads.Point], coefficient: float | None
     for name, label, form in (
         ("reward/mean", "Reward", words.number),
         ("reward/accuracy", "Accuracy", words.percent),
-        ("mtp/acceptance_greedy", "Acceptance", words.percent),
+        ("mtp/acceptance_greedy", "Heads agree", words.percent),
+        ("rollout/draft_acceptance_1", "Drafts accepted", words.percent),
         ("policy/entropy", "Entropy", words.number),
         ("time/step_seconds", f"Time per {unit}", words.duration),
     ):

@@ -204,6 +204,7 @@ def _step(sink: MemorySink, config: RunConfig, step: int, per_step: int, accurac
             "system/gpu_0/memory": 0.6,
             "mtp/acceptance_greedy": (0.9 - 0.12 * step / config.steps if kind == "off" else 0.9) + rng.gauss(0, 0.006),
             "mtp/acceptance_sampled": 0.82 + rng.gauss(0, 0.006),
+            **({"rollout/draft_acceptance_1": 0.43, "rollout/draft_acceptance_2": 0.2} if kind == "occ" else {}),
             "time/step_seconds": 0.31 + abs(rng.gauss(0, 0.03)),
             "time/rollout_seconds": 0.16 + abs(rng.gauss(0, 0.02)),
             "time/grading_seconds": 0.01,

@@ -134,6 +134,17 @@ def test_a_value_per_mini_batch_is_a_dot_and_the_mean_of_the_step_a_line():
     ]
 
 
+def test_what_the_sampler_took_of_drafts_is_a_chart_of_its_own_by_length_and_not_the_heads_agreement():
+    assert run_charts.draft_charts(["mtp/acceptance_greedy", "rollout/drafts", "rollout/tokens_per_draft"]) == ()
+    [chart] = run_charts.draft_charts([f"rollout/draft_acceptance_{place}" for place in (10, 2, 1)])
+    assert chart.title == "Drafts accepted while sampling"
+    assert chart.metrics == (
+        ("rollout/draft_acceptance_1", "first token"),
+        ("rollout/draft_acceptance_2", "first 2 tokens"),
+        ("rollout/draft_acceptance_10", "first 10 tokens"),
+    )
+
+
 def test_the_charts_of_another_depth_show_that_depths_metrics_and_no_other():
     known = set(re.findall(r"`(mtp/[\w/]+)`", METRICS.read_text()))
     of_first, of_third = (

@@ -30,7 +30,16 @@ def test_the_coefficient_is_drawn_at_mini_batch_resolution_with_its_clip(full_st
 @pytest.mark.parametrize(
     ("tab", "shows"),
     [
-        ("Coefficient", {"Coefficient λ", "ĉ and v̂²", "Draft acceptance", "Gain of the MTP part"}),
+        (
+            "Coefficient",
+            {
+                "Coefficient λ",
+                "ĉ and v̂²",
+                "Heads agree with the policy",
+                "Drafts accepted while sampling",
+                "Gain of the MTP part",
+            },
+        ),
         (
             "Learning",
             {
@@ -47,7 +56,8 @@ def test_the_coefficient_is_drawn_at_mini_batch_resolution_with_its_clip(full_st
             {
                 "Seconds per step, by part",
                 "Tokens per second",
-                "Draft acceptance",
+                "Heads agree with the policy",
+                "Drafts accepted while sampling",
                 "Host: processor and memory",
                 "Disk of the run's folder",
                 "GPUs: utilization",

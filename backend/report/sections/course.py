@@ -36,7 +36,7 @@ _CURVES = (
     _Chart("Reward", "reward/mean"),
     _Chart("Accuracy of the rollouts", "reward/accuracy", is_share=True),
     _Chart("Entropy", "policy/entropy", from_zero=True, unit="nats per token"),
-    _Chart("Draft acceptance, greedy", "mtp/acceptance_greedy", is_share=True),
+    _Chart("Heads agree with the policy, greedy", "mtp/acceptance_greedy", is_share=True),
 )
 _COEFFICIENT = (
     _Chart("Coefficient λ", "mtp/coefficient"),
