@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from databases import SQLITE_ONLY
-from sqlalchemy import func, select, text
+from sqlalchemy import JSON, func, select, text
 from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 from store_helpers import submit
 
@@ -25,9 +25,18 @@ def _names(store) -> list[str]:
         return list(connection.execute(select(tables.runs.c.name)).scalars())
 
 
+def _default_differs(context, inspected, column, there, default, here):
+    """Whether a server's default is another. PostgreSQL compares no values of type JSON, so that their texts are compared; of others Alembic
+    finds it out."""
+    if not isinstance(column.type, JSON):
+        return None
+    return there is not here if None in (there, here) else there.partition("::")[0].strip("'") != here
+
+
 def test_the_migrations_make_exactly_the_tables_of_the_metadata(store):
     with engine.reading(store) as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        options = {"compare_type": True, "compare_server_default": _default_differs}
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, tables.metadata) == []
 
 
