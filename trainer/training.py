@@ -242,7 +242,7 @@ def _sampler(
         config,
         joint,
         tokenizer.eos_token_id,
-        longest + config.rollout.max_response_tokens,
+        longest,
         accelerator.device,
         getattr(joint.trunk.config, "max_position_embeddings", None),
     )

@@ -15,6 +15,7 @@ from backend.planning.check import Check
 from backend.planning.lengths import Lengths
 from trainer.config import Benchmark, ReasoningGymData, RunConfig
 from trainer.errors import DataError, MtprlError
+from trainer.rollout.vllm.installed import length_problem, positions_of
 
 _PROMPTS, _CONTAMINATION = "Prompts", "Contamination"
 _ASK = "`mtprl contamination` with the configuration, or Check contamination on the page New run,"
@@ -47,7 +48,8 @@ def _lengths(found: Lengths, config: RunConfig) -> Check:
         else f"{len(found.tokens):,} of {found.prompts:,} prompts looked at"
     )
     if not long:
-        return Check(_PROMPTS, "good", f"{of}, none longer than {limit:,} tokens; the longest has {longest:,}")
+        said = f"{of}, none longer than {limit:,} tokens; the longest has {longest:,}"
+        return _positions(max(found.tokens), config, said) or Check(_PROMPTS, "good", said)
     if found.shortest > limit:
         shortest = f"the shortest has {found.shortest:,}; raise rollout.max_prompt_tokens"
         return Check(_PROMPTS, "bad", f"{of}, all longer than {limit:,} tokens; {shortest}")
@@ -55,7 +57,19 @@ def _lengths(found: Lengths, config: RunConfig) -> Check:
     kept, needed = len(found.tokens) - long, config.rollout.prompts_per_step
     if found.complete and kept < needed:
         return Check(_PROMPTS, "bad", f"{said}; {kept:,} stay, but a step needs {needed:,} (rollout.prompts_per_step)")
-    return Check(_PROMPTS, "note", said)
+    asked = max((tokens for tokens in found.tokens if tokens <= limit), default=found.shortest)
+    return _positions(asked, config, said) or Check(_PROMPTS, "note", said)
+
+
+def _positions(prompt: int, config: RunConfig, said: str) -> Check | None:
+    """What is said where a prompt of so many tokens and the longest response are more than the model was made for; None where they are not."""
+    response, positions = config.rollout.max_response_tokens, positions_of(config.model.path)
+    if positions is None or prompt + response <= positions:
+        return None
+    if config.rollout.engine == "vllm":
+        return Check(_PROMPTS, "bad", f"{said}; {length_problem(config, prompt, positions)}")
+    beyond = f"with {prompt:,} of a prompt, {response:,} of a response (rollout.max_response_tokens) go beyond the model's {positions:,} positions"
+    return Check(_PROMPTS, "note", f"{said}; {beyond}, where what it says means little")
 
 
 def contamination(config: RunConfig, most_bytes: int) -> Check | None:

@@ -10,11 +10,11 @@ import huggingface_hub.constants
 import pytest
 from tiny_checkpoints import write_tiny
 
-from trainer.config import parse, parse_job, resolve
+from trainer.config import RunConfig, parse, parse_job, resolve
 from trainer.errors import ConfigError
 from trainer.preflight import check, check_evaluation, has_chat_template
 from trainer.presets import presets
-from trainer.rollout.vllm.installed import installed_version
+from trainer.rollout.vllm.installed import cache_words, installed_version, length_problem
 
 
 def safetensors(size: int) -> bytes:
@@ -46,11 +46,17 @@ def demo(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def demo_run(home: Path, *overrides: str) -> RunConfig:
+    """The demo's occ run with these overrides."""
+    config = parse(resolve(presets()["demo/occ"].values, overrides, {"MTPRL_HOME": str(home)}))
+    assert isinstance(config, RunConfig)
+    return config
+
+
 def refusals(home: Path, *overrides: str) -> dict[str, str]:
     """What preflight says of the demo with these overrides, by field; empty where it is accepted."""
-    config = parse(resolve(presets()["demo/occ"].values, overrides, {"MTPRL_HOME": str(home)}))
     try:
-        check(config)
+        check(demo_run(home, *overrides))
     except ConfigError as error:
         return dict(error.problems)
     return {}
@@ -445,3 +451,38 @@ def test_responses_that_are_longer_than_vllm_reads_are_refused(demo, vllm_of, tm
         "rollout.max_response_tokens",
         "256 and a prompt are more than the 256 positions of /",
     )
+
+
+def test_a_prompt_and_its_response_that_are_longer_than_vllm_reads_are_named(demo):
+    run, length = demo_run(demo, "rollout.max_response_tokens=100"), length_problem
+    assert length(run, 156, 256) is None
+    assert length(run, 999, None) is None
+    too_long, beyond = length(run, 157, 256), length(run, 256, 256)
+    assert too_long.field == "rollout.max_response_tokens"
+    assert too_long.message.startswith(
+        "the longest prompt has 157 tokens and a response up to 100, together more than the 256 positions of "
+    )
+    assert too_long.message.endswith("where vLLM ends; set it to 99 or less")
+    assert (beyond.field, "nothing fits behind that prompt: leave its problem out" in beyond.message) == (
+        "model.path",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (
+            "Decrease --kv-cache-memory-bytes, VLLM_CPU_KVCACHE_SPACE, or reduce CPU memory used by other processes.",
+            "its key-value cache is rollout.vllm.cache_gib, 500 GiB now; ",
+        ),
+        (
+            "To serve one request, more KV cache is needed",
+            "its key-value cache is rollout.vllm.cache_gib, 500 GiB now; ",
+        ),
+        ("CUDA out of memory", "its key-value cache is rollout.vllm.cache_gib, 500 GiB now; "),
+        ("there is no class for this model", ""),
+    ],
+)
+def test_where_vllm_speaks_of_its_cache_the_setting_is_named(reason, said):
+    assert cache_words(reason, 500.0) == said

@@ -52,7 +52,7 @@ def start(folder: Path) -> Iterator[Callable[..., tuple[Any, JointModel]]]:
 
         path = write_tiny(layout, folder / layout, width=WIDTH)
         joint = load_joint(str(path), 1).eval()
-        engines.append(VllmEngine(config_of(path, **vllm), joint, END, 64, joint.trunk.device, 256))
+        engines.append(VllmEngine(config_of(path, **vllm), joint, END, 16, joint.trunk.device, 256))
         return engines[-1], joint
 
     yield make

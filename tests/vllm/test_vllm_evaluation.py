@@ -77,5 +77,5 @@ def test_a_response_beyond_the_models_positions_is_refused_in_words(values, tmp_
     command = [sys.executable, "-P", "-m", "trainer", str(file), "--output", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 1
-    assert "max_response_tokens: the longest prompt and response have " in done.stderr
-    assert "more than the 256 positions of" in done.stderr
+    assert "max_response_tokens: the longest prompt has " in done.stderr
+    assert "and a response up to 255, together more than the 256 positions of" in done.stderr

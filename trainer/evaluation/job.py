@@ -184,7 +184,7 @@ def _sampler(
     if config.rollout.engine == "vllm":
         from trainer.rollout.vllm.engine import VllmEngine  # most evaluations need none of it
 
-        return VllmEngine(config, None, end_token, longest, accelerator.device, positions)
+        return VllmEngine(config, None, end_token, prompts, accelerator.device, positions)
     trunk = load_trunk(path).to(accelerator.device).eval()
     if positions is not None and longest > positions:
         message = (

@@ -89,6 +89,31 @@ def test_prompts_that_are_too_long_are_counted_and_none_that_fits_is_red(
     assert (level, "all longer than 2 tokens; the shortest has 3" in sentence) == ("bad", True)
 
 
+def test_prompts_and_responses_beyond_the_models_positions_are_said_and_red_with_vllm(
+    home: Path, config: Config, values: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = Path(values["model"]["path"])
+    write_tokenizer(folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 64}))
+    write_problems(tmp_path / "problems.jsonl", "12", "123", "1234", "12345", "123456")
+
+    def said(longest: int, **more: Any) -> tuple[str, str]:
+        rollout = {**values["rollout"], "max_prompt_tokens": 7, "max_response_tokens": longest, **more}
+        found = lines(config(rollout=rollout))["Prompts"]
+        return found.level, found.words
+
+    assert said(57)[0] == "good"
+    level, sentence = said(58)
+    assert (level, "with 7 of a prompt, 58 of a response" in sentence) == ("note", True)
+    assert "the model's 64 positions" in sentence
+    level, sentence = said(58, engine="vllm")
+    assert level == "bad"
+    assert sentence.endswith("where vLLM ends; set it to 57 or less")
+    level, sentence = said(58, max_prompt_tokens=6)
+    assert (level, "1 longer than 6 tokens" in sentence, "positions" in sentence) == ("note", True, False)
+
+
 def test_of_many_prompts_some_are_looked_at_and_the_one_that_fits_is_among_them(
     home: Path, config: Config, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

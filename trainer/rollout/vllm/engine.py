@@ -14,7 +14,7 @@ from trainer.errors import MtprlError, NotFiniteError, TrainingError
 from trainer.models.joint import JointModel
 from trainer.rollout.engine import Drafted, Response, Sampling
 from trainer.rollout.vllm import processor
-from trainer.rollout.vllm.installed import problems
+from trainer.rollout.vllm.installed import cache_words, length_problem, longest_response, problems
 from trainer.rollout.vllm.sync import take_policy
 from trainer.seeds import derive
 
@@ -34,7 +34,7 @@ class VllmEngine:
         config: RunConfig | EvaluationConfig,
         joint: JointModel | None,
         end_token: int,
-        longest: int,
+        prompt: int,
         device: torch.device,
         positions: int | None,
     ):
@@ -44,7 +44,7 @@ class VllmEngine:
             config: the run, or the evaluation.
             joint: holds the policy; None: it is what lies in the model's folder.
             end_token: ends a response.
-            longest: tokens of the longest prompt and of the longest response together.
+            prompt: tokens of the longest prompt.
             device: what this process computes on.
             positions: tokens that the model was made for; None: it does not say.
 
@@ -53,19 +53,16 @@ class VllmEngine:
         """
         if found := problems(config):
             raise TrainingError("; ".join(map(str, found)))
-        if positions is not None and longest > positions:
-            field = "rollout.max_response_tokens" if isinstance(config, RunConfig) else "max_response_tokens"
-            raise TrainingError(
-                f"{field}: the longest prompt and response have {longest} tokens, more than the {positions} positions of "
-                f"{config.model.path}, where vLLM ends; lower it by {longest - positions}"
-            )
+        if too_long := length_problem(config, prompt, positions):
+            raise TrainingError(str(too_long))
         self._joint = joint
         self._end_token = end_token
         self._device = device
         self._on_gpu = device.type == "cuda"
         self._drafts = config.rollout.vllm.draft_tokens > 0
-        with _told("start"):
-            self._llm = _start(config, longest, self._on_gpu, reads_weights=joint is None)
+        self._cache_gib = config.rollout.vllm.cache_gib
+        with _told("start", self._cache_gib):
+            self._llm = _start(config, prompt + longest_response(config)[1], self._on_gpu, reads_weights=joint is None)
         self._has_policy = False
         self._sleeps = False
         self._counted = self._counters()
@@ -98,7 +95,7 @@ class VllmEngine:
             )
             for place in range(len(prompts))
         ]
-        with _told("sample"), self._device_as_it_was(derive(sampling.seed, "drafts", sampling.first)):
+        with _told("sample", self._cache_gib), self._device_as_it_was(derive(sampling.seed, "drafts", sampling.first)):
             if self._joint is not None and not self._has_policy:
                 self._take_policy(self._joint)
             outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], asked, use_tqdm=False)
@@ -109,7 +106,7 @@ class VllmEngine:
         before, self._counted = self._counted, self._counters()
         self._has_policy = False
         if self._joint is not None and self._on_gpu and not self._sleeps:
-            with _told("sleep"):
+            with _told("sleep", self._cache_gib):
                 self._llm.sleep(level=1)  # level 2 would lose the drafter's weights
             self._sleeps = True
         accepted = zip(self._counted.accepted, before.accepted or (0,) * len(self._counted.accepted), strict=True)
@@ -196,7 +193,7 @@ def _response(output: Any) -> Response:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _told(what: str, cache_gib: float) -> Iterator[None]:
     """vLLM's own errors as one that names it.
 
     Raises:
@@ -210,6 +207,7 @@ def _told(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        cache = cache_words(str(error), cache_gib)
         raise TrainingError(
-            f"vLLM could not {what} ({reason}); docs/engines.md says what it needs, and rollout.engine builtin needs nothing"
+            f"vLLM could not {what} ({reason}); {cache}docs/engines.md says what it needs, and rollout.engine builtin needs nothing"
         ) from error

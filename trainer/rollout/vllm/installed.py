@@ -67,16 +67,49 @@ def _kernel_problems(path: str) -> list[Problem]:
 
 
 def _length_problems(config: RunConfig | EvaluationConfig) -> list[Problem]:
-    field, longest = (
-        ("rollout.max_response_tokens", config.rollout.max_response_tokens)
-        if isinstance(config, RunConfig)
-        else ("max_response_tokens", config.max_response_tokens)
-    )
-    positions = _text_config(config.model.path).get("max_position_embeddings")
-    if not isinstance(positions, int) or longest < positions:
+    (field, longest), positions = longest_response(config), positions_of(config.model.path)
+    if positions is None or longest < positions:
         return []
     message = f"{longest} and a prompt are more than the {positions} positions of {config.model.path}, where vLLM ends; lower it"
     return [Problem(field, message)]
+
+
+def length_problem(config: RunConfig | EvaluationConfig, prompt: int, positions: int | None) -> Problem | None:
+    """Why vLLM could not read a prompt and the longest response; None where it can.
+
+    Args:
+        config: the run, or the evaluation.
+        prompt: tokens of the longest prompt.
+        positions: tokens that the model was made for; None: it does not say.
+    """
+    field, response = longest_response(config)
+    if positions is None or prompt + response <= positions:
+        return None
+    fix = f"set it to {positions - prompt} or less"
+    if prompt >= positions:
+        field, fix = (
+            "model.path",
+            "nothing fits behind that prompt: leave its problem out, take a model with more positions, or set rollout.engine to builtin",
+        )
+    message = (
+        f"the longest prompt has {prompt} tokens and a response up to {response}, together more than the {positions} positions of "
+        f"{config.model.path}, where vLLM ends; {fix}"
+    )
+    return Problem(field, message)
+
+
+def longest_response(config: RunConfig | EvaluationConfig) -> tuple[str, int]:
+    """The setting of the longest response, and its tokens."""
+    if isinstance(config, RunConfig):
+        return "rollout.max_response_tokens", config.rollout.max_response_tokens
+    return "max_response_tokens", config.max_response_tokens
+
+
+def cache_words(reason: str, cache_gib: float) -> str:
+    """Which setting vLLM means where it speaks of its cache, under names that are no settings here; "" where it does not."""
+    if not re.search(r"kv.?cache|out of memory", reason, re.IGNORECASE):
+        return ""
+    return f"its key-value cache is rollout.vllm.cache_gib, {cache_gib:g} GiB now; "
 
 
 def _draft_problems(config: RunConfig | EvaluationConfig) -> list[Problem]:
@@ -122,6 +155,12 @@ def _head_size(path: str) -> int | None:
         return None
     hidden, heads = text.get("hidden_size"), text.get("num_attention_heads")
     found = text.get("head_dim") or (hidden // heads if isinstance(hidden, int) and isinstance(heads, int) else None)
+    return found if isinstance(found, int) else None
+
+
+def positions_of(path: str) -> int | None:
+    """Tokens that a model was made for; None where its files are not at hand, or do not say."""
+    found = _text_config(path).get("max_position_embeddings")
     return found if isinstance(found, int) else None
 
 
