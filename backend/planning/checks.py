@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from backend import fleet, services, words
+from backend.advice import drafts_of_idle_heads
 from backend.devices import memory_of
 from backend.inspection.data import LARGEST, DataCount, count
 from backend.inspection.models import ModelFacts, inspect_model
@@ -78,6 +79,8 @@ def _model(config: RunConfig, model: ModelFacts) -> Check:
 
 
 def _sampler(config: RunConfig) -> Iterator[Check]:
+    if said := drafts_of_idle_heads(config):
+        yield Check("Drafts", "note", said)
     if config.rollout.engine != "vllm":
         return
     if found := engine_problems(config):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_models import write_model
 
 from backend import contamination
 from backend.advice import advice
@@ -116,6 +117,23 @@ def test_advice_names_contamination_contradictions_and_a_template_left_out(train
         "take the wrong ones out"
     )
     assert line == report(config).line
+
+
+def test_drafts_of_heads_that_do_not_learn_are_said(training, tmp_path):
+    write(tmp_path / "train.jsonl", ["1+1=", "2+2="])
+    new, with_heads = write_model(tmp_path / "new"), write_model(tmp_path / "heads", heads=1)
+
+    def said(model, regime="off", speculative="auto", **mtp):
+        values = {**training.model_dump(), "model": {"path": str(model)}, "regime": {"kind": regime}, "mtp": mtp}
+        found = advice(parse({**values, "rollout": {"speculative": speculative}}))
+        return [sentence for sentence in found if sentence.startswith("drafts")]
+
+    assert said(new, speculative="off") == said(new, regime="detach") == []
+    [sentence] = said(new)
+    assert sentence.startswith("drafts are asked for of new MTP heads that never learn in this run (regime off)")
+    [sentence] = said(with_heads)
+    assert sentence.endswith("(regime off): the further the policy moves, the fewer are accepted")
+    assert "(mtp.head_loss none)" in said(new, regime="ce", head_loss="none")[0]
 
 
 def test_generated_problems_are_compared_only_when_asked_to(training):
