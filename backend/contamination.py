@@ -15,7 +15,7 @@ from backend.settings import variables
 from trainer.config import Benchmark, Data, HubData, RunConfig, Section
 from trainer.config.schema import Evaluation
 from trainer.config.words import in_words
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, DataError
 from trainer.evaluation import suites
 from trainer.tasks import Item, load
 from trainer.tasks.contamination import Overlap, overlaps
@@ -105,7 +105,7 @@ def report(config: RunConfig | Compared, suite: str | None = None, training: Seq
 
     Raises:
         ConfigError: there is no such suite.
-        DataError: training data or a benchmark cannot be read.
+        DataError: training data cannot be read, or none of the benchmarks.
     """
     asked = _suite(suite)
     benchmarks = _of_their_own_names(config.evaluation.benchmarks, asked.benchmarks)
@@ -117,7 +117,7 @@ def report_data(data: Data, suite: str | None = None, training: Sequence[Item] |
 
     Raises:
         ConfigError: there is no such suite.
-        DataError: the data or a benchmark cannot be read.
+        DataError: the data cannot be read, or none of the benchmarks.
     """
     asked = _suite(suite)
     return compare(data, asked.benchmarks, training, asked.warnings)
@@ -137,14 +137,23 @@ def benchmarks_of(config: RunConfig) -> list[Benchmark]:
 def compare(
     data: Data, benchmarks: Sequence[Benchmark], training: Sequence[Item] | None = None, warnings: Sequence[str] = ()
 ) -> Report:
-    """Compare training data with benchmarks.
+    """Compare training data with benchmarks; one that cannot be read is left out, and a warning says so.
 
     Raises:
-        DataError: training data or a benchmark cannot be read.
+        DataError: training data cannot be read, or none of the benchmarks.
     """
     training = load(data) if training is None else training
-    items = {benchmark.name: load(benchmark.data)[: benchmark.limit] for benchmark in benchmarks}
-    return Report(data.source, len(training), _overlaps(training, items), tuple(warnings))
+    items: dict[str, Sequence[Item]] = {}
+    refused: dict[str, DataError] = {}
+    for benchmark in benchmarks:
+        try:
+            items[benchmark.name] = load(benchmark.data)[: benchmark.limit]
+        except DataError as error:
+            refused[benchmark.name] = error
+    if refused and not items:
+        raise next(iter(refused.values()))
+    left_out = [f"{name} is not compared: {error}" for name, error in refused.items()]
+    return Report(data.source, len(training), _overlaps(training, items), (*warnings, *left_out))
 
 
 def _of_their_own_names(own: Sequence[Benchmark], asked: Sequence[Benchmark]) -> list[Benchmark]:

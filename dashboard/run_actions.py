@@ -16,6 +16,7 @@ from trainer.config.evaluating import PAPER_SAMPLES
 from trainer.errors import MtprlError
 from trainer.evaluation import suites
 from trainer.folder import checkpoints
+from trainer.tasks.named import KNOWN
 
 _STOP, _RESUME, _STEPS, _EVALUATE = "stop", "resume", "resume:steps", "evaluate"
 _EVALUATED_STEP = "evaluate:step"
@@ -124,7 +125,7 @@ def _evaluate(run: RunDetail, steps: list[int]) -> None:
         step = st.selectbox("Checkpoint of step", steps, key=_EVALUATED_STEP)
         suite = st.selectbox(
             "Suite",
-            [suites.SIX, suites.DEMO, *suites.KNOWN],
+            [suites.SIX, suites.DEMO, *KNOWN],
             index=int((run.preset or "").startswith("demo/")),
             accept_new_options=True,
             key=f"{_EVALUATE}:suite",

@@ -78,6 +78,18 @@ def test_another_suite_in_the_place_of_the_six(training, tmp_path):
         report(training, "seven")
 
 
+def test_a_benchmark_that_cannot_be_read_is_named_and_the_others_are_compared(training, tmp_path):
+    gone = {"name": "gone", "data": {"kind": "jsonl", "path": str(tmp_path / "gone.jsonl")}}
+    own = training.evaluation.benchmarks[0].model_dump()
+    found = report(parse({**training.model_dump(), "evaluation": {"benchmarks": [gone, own]}}))
+    assert [part.benchmark for part in found.overlaps] == ["own", "amc23"]
+    assert found.warnings[-1].startswith(f"gone is not compared: {tmp_path}/gone.jsonl: cannot be read")
+    with pytest.raises(DataError, match=r"gone\.jsonl: cannot be read"):
+        contamination.compare(
+            training.data, parse({**training.model_dump(), "evaluation": {"benchmarks": [gone]}}).evaluation.benchmarks
+        )
+
+
 def test_a_benchmark_of_the_runs_own_goes_before_one_of_the_suite_of_its_name(training):
     evaluation = training.evaluation.model_copy(
         update={"benchmarks": (training.evaluation.benchmarks[0].model_copy(update={"name": "amc23"}),)}

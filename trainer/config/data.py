@@ -108,21 +108,29 @@ class HubData(Prompted):
 
 
 class NamedData(Prompted):
-    """A training set that is known by name."""
+    """A training set or a benchmark that is known by name."""
 
     kind: Literal["named"] = "named"
-    name: Literal["dapo-math-17k"] = "dapo-math-17k"
-    """dapo-math-17k: 17 thousand competition problems with whole numbers as answers, the training data of DAPO and of the OCC paper."""
+    name: Literal["dapo-math-17k", "aime24", "aime25", "amc23", "math500", "minerva", "olympiadbench"] = "dapo-math-17k"
+    """dapo-math-17k: 17 thousand competition problems with whole numbers as answers, the training data of DAPO and of the OCC paper. The
+    others are the six benchmarks."""
     language: Literal["en", "zh", "all"] = "en"
-    """Problems in English, in Chinese, or all of them."""
+    """Problems of dapo-math-17k in English, in Chinese, or all of them."""
     folder: Name | None = None
-    """The folder that holds train/dapo_math_17k_en.jsonl and train/dapo_math_17k_zh.jsonl; none: that of MTPRL_BENCHMARKS_DIR where it
-    has them, else the hub's open-r1/DAPO-Math-17k-Processed, in which problems of the benchmarks are."""
+    """The folder that holds train/dapo_math_17k_en.jsonl, train/dapo_math_17k_zh.jsonl, aime24.jsonl and the others; none: that of
+    MTPRL_BENCHMARKS_DIR where it has the files, else the hub: of dapo-math-17k open-r1/DAPO-Math-17k-Processed, in which problems of the
+    benchmarks are."""
+
+    @model_validator(mode="after")
+    def _only_the_training_set_has_languages(self) -> NamedData:
+        if self.language != "en" and self.name != "dapo-math-17k":
+            raise ValueError(f"language: {self.language} is for dapo-math-17k alone; leave it out with {self.name}")
+        return self
 
     @property
     def source(self) -> str:
         """What the problems are called by in lists."""
-        return f"{self.name} ({self.language})"
+        return f"{self.name} ({self.language})" if self.name == "dapo-math-17k" else self.name
 
 
 class ReasoningGymData(Prompted):

@@ -17,79 +17,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from trainer.config import Benchmark, Columns, HubData, JsonlData, parse
+from trainer.config import Benchmark, HubData, JsonlData, parse
 from trainer.config import resolve as fill_in
 from trainer.errors import ConfigError, DataError, Problem
 from trainer.presets import presets
 from trainer.tasks import check
-from trainer.tasks.named import benchmarks_folder
+from trainer.tasks.named import KNOWN, benchmarks_folder, of_the_six
 
 SIX = "six"
 DEMO = "demo"
 
 _FIELD = "suite"
-
-
-class Known(NamedTuple):
-    """One of the six: its file in the folder, how many problems it has, and its data set on the hub."""
-
-    title: str
-    file: str
-    problems: int
-    hub: HubData
-
-
-KNOWN: dict[str, Known] = {
-    "aime24": Known(
-        "AIME 2024",
-        "aime24.jsonl",
-        30,
-        HubData(id="HuggingFaceH4/aime_2024", split="train", revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a"),
-    ),
-    "aime25": Known(
-        "AIME 2025",
-        "aime25.jsonl",
-        30,
-        HubData(id="math-ai/aime25", split="test", revision="563bb8404243c5f09de6ec262f2db674fe5bce9b"),
-    ),
-    "amc23": Known(
-        "AMC 2023",
-        "amc23.jsonl",
-        40,
-        HubData(
-            id="math-ai/amc23",
-            split="test",
-            revision="80815d37005feb82cd7f8fbc6901d5d3eff43057",
-            columns=Columns(problem="question"),
-        ),
-    ),
-    "math500": Known(
-        "MATH-500",
-        "math500.jsonl",
-        500,
-        HubData(
-            id="HuggingFaceH4/MATH-500",
-            split="test",
-            revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
-            columns=Columns(id="unique_id"),
-        ),
-    ),
-    "minerva": Known(
-        "Minerva Math",
-        "minerva.jsonl",
-        272,
-        HubData(id="math-ai/minervamath", split="test", columns=Columns(problem="question")),
-    ),
-    "olympiadbench": Known(
-        "OlympiadBench",
-        "olympiadbench.jsonl",
-        675,
-        HubData(id="math-ai/olympiadbench", split="test", columns=Columns(problem="question", answer="final_answer.0")),
-    ),
-}
-"""The six by name, in their usual order. Minerva and OlympiadBench are read from the hub in their newest revision, because no
-commit of theirs is known here; the usual count of OlympiadBench is 674 or 675. The hash of the problems that is recorded with
-every evaluation says which ones they were."""
 
 
 class Suite(NamedTuple):
@@ -146,11 +84,8 @@ def _suite(name: str, parts: tuple[str, ...], environment: Mapping[str, str]) ->
 
 
 def _benchmark(text: str, folder: Path | None) -> Benchmark:
-    known = KNOWN.get(text)
-    if known is not None:
-        file = folder / known.file if folder else None
-        data = JsonlData(path=str(file)) if file and file.is_file() else known.hub
-        return Benchmark(name=text, data=data)
+    if text in KNOWN:
+        return Benchmark(name=text, data=of_the_six(text, folder))
     if text.endswith(".jsonl") or Path(text).is_file():
         return Benchmark(name=_name_of(Path(text)), data=JsonlData(path=str(Path(text).absolute())))
     message = f"{text!r} is not known; choose {SIX}, {DEMO}, one or several (with commas) of {', '.join(KNOWN)}, or the path of a JSONL file"

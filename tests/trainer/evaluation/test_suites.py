@@ -10,8 +10,9 @@ import pytest
 
 from trainer.config import HubData, JsonlData
 from trainer.errors import ConfigError
-from trainer.evaluation.suites import KNOWN, benchmarks_folder, miscounted, resolve
+from trainer.evaluation.suites import miscounted, resolve
 from trainer.tasks import load
+from trainer.tasks.named import KNOWN, benchmarks_folder
 
 FOLDER = benchmarks_folder(os.environ)
 with_files = pytest.mark.skipif(FOLDER is None, reason="no folder of benchmarks: set MTPRL_BENCHMARKS_DIR to one")

@@ -11,7 +11,7 @@ import pytest
 from trainer.config import HubData, JsonlData, NamedData, ParquetData, ReasoningGymData
 from trainer.errors import DataError
 from trainer.tasks import check, load, settled
-from trainer.tasks.named import benchmarks_folder
+from trainer.tasks.named import KNOWN, benchmarks_folder
 
 FOLDER = benchmarks_folder(os.environ)
 
@@ -55,6 +55,26 @@ def test_a_folder_of_ones_own_without_the_file_is_refused(tmp_path):
         check(NamedData(folder=str(tmp_path)))
     with pytest.raises(DataError, match=r"MTPRL_BENCHMARKS_DIR: '.*/none' is no folder; give the one that holds"):
         settled(NamedData(), {"MTPRL_BENCHMARKS_DIR": str(tmp_path / "none")})
+
+
+def test_a_benchmark_is_the_folders_file_with_its_own_prompting(folder, monkeypatch):
+    (folder / "aime24.jsonl").write_text(json.dumps({"problem": "1+1=", "answer": 2}))
+    data = NamedData(name="aime24", chat=True, template="{problem}?")
+    there = JsonlData(path=str(folder / "aime24.jsonl"), chat=True, template="{problem}?")
+    assert settled(data, os.environ) == there
+    assert [item.prompt for item in load(data)] == ["1+1=?"]
+    monkeypatch.delenv("MTPRL_BENCHMARKS_DIR")
+    assert settled(data.model_copy(update={"folder": str(folder)}), {}) == there
+
+
+def test_a_benchmark_that_the_folder_lacks_is_its_data_set_on_the_hub_with_its_own_prompting(folder):
+    data = settled(NamedData(name="aime25", chat=True), os.environ)
+    assert data == KNOWN["aime25"].hub.model_copy(update={"chat": True})
+
+
+def test_a_benchmark_has_no_other_language():
+    with pytest.raises(ValueError, match="language: zh is for dapo-math-17k alone; leave it out with aime24"):
+        NamedData(name="aime24", language="zh")
 
 
 def test_paths_are_settled_as_absolute_ones(tmp_path, monkeypatch):
