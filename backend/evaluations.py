@@ -122,7 +122,11 @@ class Prepared:
 
 
 def prepare(
-    of: Evaluable, suite: str, settings: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+    of: Evaluable,
+    suite: str,
+    settings: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    limit: int | None = None,
 ) -> Prepared:
     """Make the configuration of an evaluation and refuse what could not work. Reads the suite's problems.
 
@@ -132,6 +136,7 @@ def prepare(
         settings: values of the configuration, such as samples; `engine` stands for rollout.engine; None in it: the default, which of
             how a run's checkpoint is sampled is as the run's own evaluations are.
         overrides: `a.b=c` for any other value.
+        limit: only the first problems of each benchmark; None: all.
 
     Raises:
         ConfigError: with every reason.
@@ -139,7 +144,8 @@ def prepare(
     found = suites.resolve(suite, {**os.environ, **variables()})
     longest = found.max_response_tokens or of.values.get("max_response_tokens") or PAPER_MAX_TOKENS
     given = {name: value for name, value in (settings or {}).items() if value is not None}
-    benchmarks = [_prompted(benchmark, of.prompts).model_dump(mode="json") for benchmark in found.benchmarks]
+    asked = [benchmark.model_copy(update={"limit": limit}) for benchmark in found.benchmarks]
+    benchmarks = [_prompted(benchmark, of.prompts).model_dump(mode="json") for benchmark in asked]
     engine = given.pop("engine", None)
     if engine not in (None, of.values.get("rollout", {}).get("engine")):
         given["rollout"] = {"engine": engine}
@@ -155,7 +161,7 @@ def prepare(
     assert isinstance(config, EvaluationConfig)
     settled = {"model": settled_model(config.model), "benchmarks": settled_benchmarks(config.benchmarks)}
     config = config.model_copy(update=settled)
-    return Prepared(config, of, _count(config), found.warnings)
+    return Prepared(config, of, _count(config), (*found.warnings, *_shortened(config)))
 
 
 def queue(prepared: Prepared, *, experiment: str | None = None) -> int:
@@ -196,7 +202,7 @@ def queue_within(connection: Connection, prepared: Prepared, folders: list[Path]
         folders,
         kind=Kind.EVALUATION,
         experiment=experiment,
-        name=config.name or _usable(f"{suite} of {prepared.of.called}"),
+        name=config.name or _usable(f"{suite}{_first(config)} of {prepared.of.called}"),
         regime=run.regime if run else BASE,
         algorithm=run.algorithm if run else "",
         seed=run.seed if run else config.seed,
@@ -244,6 +250,19 @@ def _count(config: EvaluationConfig) -> int:
 def _prompted(benchmark: Benchmark, prompts: Mapping[str, Any] | None) -> Benchmark:
     """The benchmark, asked in the form in which the policy was trained."""
     return benchmark.model_copy(update={"data": benchmark.data.model_copy(update=prompts or {})})
+
+
+def _first(config: EvaluationConfig) -> str:
+    """What the name of an evaluation of fewer problems adds to its suite's; "" where all are asked or the benchmarks differ in how many."""
+    limits = {benchmark.limit for benchmark in config.benchmarks}
+    return f" first {limits.pop()}" if len(limits) == 1 and None not in limits else ""
+
+
+def _shortened(config: EvaluationConfig) -> list[str]:
+    """Words for benchmarks of which only the first problems are asked."""
+    limited = [f"{benchmark.name} ({benchmark.limit})" for benchmark in config.benchmarks if benchmark.limit]
+    said = f"only the first problems of {', '.join(limited)}: not comparable with results on all of them, and on a board of its own"
+    return [said] if limited else []
 
 
 def _usable(name: str) -> str:

@@ -139,6 +139,14 @@ def _evaluate(run: RunDetail, steps: list[int]) -> None:
             key=f"{_EVALUATE}:samples",
             help="The k of avg@k.",
         )
+        limit = st.number_input(
+            "Problems of each benchmark",
+            min_value=1,
+            value=None,
+            placeholder="all",
+            key=f"{_EVALUATE}:limit",
+            help="Only so many, the first: a quick look, on a board of its own.",
+        )
         engine = st.selectbox(
             "Sampled by",
             list(words.ENGINES),
@@ -154,7 +162,7 @@ def _evaluate(run: RunDetail, steps: list[int]) -> None:
             "Queue the evaluation",
             type="primary",
             on_click=_do,
-            args=(_EVALUATE, "quiz", lambda: _queue_evaluation(run, step, suite, samples, engine)),
+            args=(_EVALUATE, "quiz", lambda: _queue_evaluation(run, step, suite, samples, engine, limit)),
         )
 
 
@@ -170,9 +178,9 @@ def _engine_of(run: RunDetail) -> str:
     return named if named in words.ENGINES else "builtin"
 
 
-def _queue_evaluation(run: RunDetail, step: int, suite: str, samples: int, engine: str) -> str:
+def _queue_evaluation(run: RunDetail, step: int, suite: str, samples: int, engine: str, limit: int | None) -> str:
     asked = {"samples": samples, "engine": engine}
-    prepared = evaluations.prepare(evaluations.checkpoint(run, step), suite, asked)
+    prepared = evaluations.prepare(evaluations.checkpoint(run, step), suite, asked, limit=limit)
     queued = evaluations.queue(prepared)
     said = (
         f"run {queued} is queued: {words.plural(prepared.problems, 'problem')}, {words.plural(samples, 'sample')} each"

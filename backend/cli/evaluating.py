@@ -36,6 +36,12 @@ def evaluate(
         ),
     ] = "six",
     samples: Annotated[int | None, typer.Option(min=1, help="Responses per problem; 32 by default.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Only so many problems of each benchmark, the first; all by default.", show_default=False
+        ),
+    ] = None,
     step: Annotated[
         int | None, typer.Option(min=1, help="Of each run: the checkpoint of this step, else the newest.")
     ] = None,
@@ -110,7 +116,7 @@ def evaluate(
     asked = []
     for of in found:
         prompted = of if chat is None else replace(of, prompts={**(of.prompts or {}), "chat": chat})
-        asked.append(evaluations.prepare(prompted, suite, settings, overrides or ()))
+        asked.append(evaluations.prepare(prompted, suite, settings, overrides or (), limit))
     for warning in asked[0].warnings:
         tell(warning)
     if output is not None:

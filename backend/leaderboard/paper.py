@@ -46,6 +46,7 @@ def apart(board: Board) -> list[FieldDifference]:
         "responses per prompt": (board.samples_per_prompt, 16),
         "longest response in training": (board.protocol["rollout.max_response_tokens"], 8192),
         "benchmarks": (", ".join(board.benchmarks), ", ".join(BENCHMARKS)),
+        "problems of each benchmark": (_asked(board), "all"),
         "samples per problem": (board.samples, 32),
         "temperature": (board.temperature, 1.0),
         "top-p": (board.top_p, 0.7),
@@ -56,6 +57,12 @@ def apart(board: Board) -> list[FieldDifference]:
         for field, (here, there) in here_and_there.items()
         if not _same(here, there)
     ]
+
+
+def _asked(board: Board) -> str:
+    """all, or of which benchmarks only the first."""
+    limits = {name: board.protocol.get(f"{name}.limit") for name in board.benchmarks}
+    return ", ".join(f"the first {limit} of {name}" for name, limit in limits.items() if limit) or "all"
 
 
 def _same(here: object, there: object) -> bool:

@@ -89,7 +89,7 @@ _UNSAID = "not recorded"
 
 
 def prompts_of(evaluator: RunDetail) -> dict[str, dict[str, Any]]:
-    """By benchmark: what the model saw around the problem."""
+    """By benchmark: what the model saw around the problem, and `limit` where only the first problems were asked."""
     config = evaluator.config
     said = config["benchmarks"] if evaluator.kind == Kind.EVALUATION else config["evaluation"]["benchmarks"]
     found = {}
@@ -98,7 +98,8 @@ def prompts_of(evaluator: RunDetail) -> dict[str, dict[str, Any]]:
             benchmark = Benchmark.model_validate(values)
         except ValidationError:
             continue  # of an older version, whose settings do not mean the same any more: its problems' revision still counts
-        found[benchmark.name] = benchmark.data.model_dump(mode="json", include=_PROMPT)
+        limit = {} if benchmark.limit is None else {"limit": benchmark.limit}
+        found[benchmark.name] = benchmark.data.model_dump(mode="json", include=_PROMPT) | limit
     return found
 
 

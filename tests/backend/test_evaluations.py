@@ -14,6 +14,7 @@ from backend_harness import look
 from standin_supervisor import PROGRAM
 
 from backend import again, evaluations, registry, runs, store
+from backend.leaderboard.protocol import prompts_of
 from backend.supervisor import supervise
 from db import claims, reads
 from db.runs import request_stop
@@ -75,6 +76,23 @@ def test_a_checkpoint_is_evaluated_in_the_form_in_which_its_run_was_trained(trai
     assert (written.benchmarks[0].name, written.benchmarks[0].data.template) == ("held_out", "Q: {problem}")
     earlier = evaluations.checkpoint(look(trained), 2)
     assert earlier.values["model"]["path"].endswith("step-000002/model")
+
+
+def test_the_first_problems_alone_are_named_and_said_to_be_another_protocol(
+    mtprl: Mtprl, trained: int, suite: str
+) -> None:
+    code, out, err = mtprl("evaluate", str(trained), "--suite", suite, "--limit", "2", "--samples", "1")
+    assert code == 0, err
+    assert "only the first problems of held_out (2): not comparable with results on all of them" in err
+    assert "2 problems, 1 samples each" in out
+    job = look(int(out.split()[1]))
+    assert (job.name, job.total_steps) == ("held_out.jsonl first 2 of finish at step 4", 2)
+    limited, whole = (
+        evaluations.prepare(evaluations.checkpoint(look(trained)), suite, limit=limit) for limit in (2, None)
+    )
+    assert (limited.problems, whole.problems, whole.warnings) == (2, 3, ())
+    assert prompts_of(job)["held_out"]["limit"] == 2
+    assert "limit" not in prompts_of(look(evaluations.queue(whole)))["held_out"]
 
 
 def test_a_model_that_no_run_made_stands_by_itself(values: dict[str, Any], suite: str) -> None:
