@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from backend import words
 from backend.contamination import Report
 from backend.leaderboard import Board, Row, boards_to_json, numbers, titles
 from backend.leaderboard.words import apart, p_value, rank, verdict
@@ -315,8 +316,12 @@ def seconds_left(run: RunRow) -> float | None:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A metric's value, or - where there is none."""
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    """A metric's value, or - where there is none; small ones with significant digits, as pages have them."""
+    if value is None or math.isnan(value):
+        return "-"
+    if 0 < abs(value) < 0.1:
+        return words.number(value, digits).replace("−", "-")
+    return f"{value:.{digits}f}"
 
 
 def duration(seconds: float) -> str:

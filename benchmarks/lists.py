@@ -43,7 +43,11 @@ def fill(connection: Connection, count: int) -> None:
         connection.execute(
             insert(tables.experiments), [{"name": f"experiment-{n}", "created_at": 1.0} for n in range(20)]
         )
-        names = ["mtp/coefficient", *HEADLINES, *(f"group/metric_{number}" for number in range(_METRICS - 4))]
+        names = [
+            "mtp/coefficient",
+            *HEADLINES,
+            *(f"group/metric_{number}" for number in range(_METRICS - 1 - len(HEADLINES))),
+        ]
         connection.execute(insert(tables.metric_names), [{"name": name} for name in names])
     numbers = range(first, first + count)
     now = time.time()

@@ -210,13 +210,14 @@ def _zero_variance(metrics: Metrics, config: RunConfig) -> Iterator[_Check]:
     share, accuracy = metrics["reward/zero_variance_fraction"], metrics["reward/accuracy"]
     limit = config.alarms.zero_variance_share
     other = "harder" if accuracy > 0.5 else "easier"
+    decay = ", while optimizer.weight_decay goes on making parameters smaller" if config.optimizer.weight_decay else ""
     yield _Check(
         name="zero_variance",
         holds=share > limit,
         steps=config.alarms.steps,
         condition=f"reward/zero_variance_fraction above {100 * limit:g} %",
         numbers=f"{100 * share:.0f} %, accuracy {100 * accuracy:.0f} %",
-        advice=f"Prompts whose responses all get the same reward teach nothing. Take {other} problems, raise "
+        advice=f"Prompts whose responses all get the same reward teach nothing{decay}. Take {other} problems, raise "
         "rollout.samples_per_prompt, or replace such prompts with rollout.dynamic_sampling_rounds.",
     )
 

@@ -72,7 +72,8 @@ def show_model(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered name, a folder or a name on the hub.")],
     as_json: Json = False,
 ) -> None:
-    """Say what a model is: architecture, parameters, MTP heads, what is shared, what transformers drops, memory to train. Loads nothing."""
+    """Say what a model is: architecture, parameters, MTP heads, what is shared, what transformers drops, memory to train. Loads nothing.
+    Exit code 1 where it is not on this machine."""
     from backend import registry, store, words
     from backend.inspection.models import inspect_model
     from db.registry import Registered
@@ -86,7 +87,13 @@ def show_model(
     facts = inspect_model(model if entry is None else entry.content["path"])
     if as_json:
         print_json({**asdict(facts), "folder": None if facts.folder is None else str(facts.folder)})
+        if facts.folder is None:
+            raise typer.Exit(1)
         return
+    if facts.folder is None:
+        said = "; ".join(facts.problems) or "fetch it from the hub, as a run does when it starts, and inspect it again"
+        tell(f"{facts.path} is not on this machine, so that nothing is known of it: {said}")
+        raise typer.Exit(1)
     lines = {"where": facts.path, "problems": "; ".join(facts.problems) or "none"} | facts.facts
     lines["On disk"] = "not known" if facts.bytes is None else words.size(facts.bytes)
     if users is not None:

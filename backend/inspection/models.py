@@ -117,7 +117,7 @@ class ModelFacts:
             "Parameters by part": parts or unknown,
             "Dtype": ", ".join(self.dtypes) or unknown,
             "MTP heads": self.heads_words,
-            "Projection": f"takes {self.heads.projection}" if self.heads else "new heads take [embedding, hidden]",
+            **({"Projection": self._projection} if self.folder else {}),
             "Shared": "; ".join(self.shared) or ("nothing" if self.shape else unknown),
             "transformers drops": dropped if self.folder else unknown,
             "Memory to train": f"{words.size(self.bytes_to_train)} with AdamW in float32, and activations: `mtprl plan`"
@@ -128,6 +128,10 @@ class ModelFacts:
             "Tokenizer": self.tokenizer or unknown,
             "Chat template": {True: "yes: data.chat uses it", False: "none", None: unknown}[self.chat_template],
         }
+
+    @property
+    def _projection(self) -> str:
+        return f"takes {self.heads.projection}" if self.heads else "new heads take [embedding, hidden]"
 
     @property
     def parameters(self) -> int | None:

@@ -16,8 +16,11 @@ from db.tables import attempts, latest_metrics, leases, metric_names, metrics, r
 from trainer.errors import StoreError
 from trainer.events import STEP_LEVEL
 
-HEADLINES = ("reward/mean", "reward/accuracy", "time/step_seconds")
-"""The metrics whose latest values stand in a list of runs."""
+HEADLINES = (
+    *("reward/mean", "reward/accuracy", "time/step_seconds"),
+    *("mtp/held_out_acceptance_greedy", "mtp/held_out_acceptance_sampled", "rollout/draft_acceptance_1"),
+)
+"""The metrics whose latest values stand in a list of runs, or in what is told of one."""
 
 COEFFICIENT, RECENT_STEPS = "mtp/coefficient", 10
 """Shown as a mean over its last steps: a single step's coefficient is often at its clip."""

@@ -199,6 +199,7 @@ def test_a_folder_that_is_no_model_says_why_and_what_is_on_the_hub_is_not_known(
     assert "has no config.json" in inspect_model(str(tmp_path / "empty")).problems[0]
     facts = inspect_model("nobody/nothing-like-this")
     assert (facts.folder, facts.parameters, facts.heads_words) == (None, None, "not known")
+    assert "Projection" not in facts.facts
 
 
 def write(path: Path, *pairs: tuple[str, str]) -> JsonlData:

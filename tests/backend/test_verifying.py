@@ -44,6 +44,16 @@ def test_a_folder_is_inspected_without_a_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_store")
+def test_of_a_model_that_is_not_here_nothing_is_said_and_the_exit_code_is_1() -> None:
+    code, said = mtprl("inspect", "nobody/nothing-like-this")
+    assert code == 1
+    assert "nobody/nothing-like-this is not on this machine, so that nothing is known of it" in said
+    assert "none" not in said
+    assert "Projection" not in said
+    assert mtprl("inspect", "nobody/nothing-like-this", "--json")[0] == 1
+
+
+@pytest.mark.usefixtures("without_store")
 def test_a_verdict_is_printed_kept_and_outdated_by_other_weights(tmp_path: Path) -> None:
     folder = write_drafting("mimo", tmp_path / "m")
     assert verified.last(folder) is None

@@ -163,7 +163,10 @@ def test_prompts_without_variance_are_an_alarm_that_says_which_way_to_go(accurac
     assert heard(watch, [(healthy(reward__zero_variance_fraction=0.9), [])] * 5) == []
     notices = [notice for step in (6, 7, 8) for notice in watch.observe(step, empty, [])]
     assert [notice.name for notice in notices] == ["zero_variance"]
-    assert f"Take {says} problems" in notices[0].message
+    assert (
+        f"teach nothing, while optimizer.weight_decay goes on making parameters smaller. Take {says} problems"
+        in notices[0].message
+    )
 
 
 def test_thresholds_at_their_ends_switch_an_alarm_off():
