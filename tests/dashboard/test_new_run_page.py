@@ -16,6 +16,7 @@ from db import reads
 from db.tables import experiments
 from trainer.errors import ConfigError
 from trainer.presets import regimes
+from trainer.rollout.vllm.installed import installed_version
 
 
 @pytest.fixture
@@ -69,6 +70,15 @@ def test_what_refuses_every_cell_stands_beside_its_field(grid_page):
     app.text_input(key="form:steps").set_value("0").run()
     assert "0 is too small" in texts(app).replace("\\", "")
     assert app.button[0].disabled
+
+
+@pytest.mark.skipif(installed_version() is not None, reason="vllm is installed here")
+def test_a_sampler_that_is_not_installed_keeps_the_button_shut_and_says_why(grid_page):
+    app = grid_page
+    assert not app.button[0].disabled
+    app.selectbox(key="form:rollout.engine").set_value("vllm").run()
+    assert app.button[0].disabled
+    assert "vllm is not installed beside this program" in html(app)
 
 
 def test_without_detach_a_hint_and_with_it_its_learning_rate_controls(grid_page):
