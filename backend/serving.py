@@ -7,8 +7,26 @@ import shlex
 import sys
 from pathlib import Path
 
-from trainer.models.readable import carried_by
+from trainer.models.readable import carried_by, config_of
 from trainer.rollout.vllm.installed import installed_version, is_for_processors
+
+_CLASSES_OF_OURS = {"mimo": "trainer.models.mimo"}
+"""Modules that register a `model_type` with transformers, which has no class for it."""
+
+
+def module_to_load(model: Path) -> str | None:
+    """The module of this program without which transformers cannot load a model; None where it has a class of its own."""
+    return _CLASSES_OF_OURS.get(str(config_of(model).get("model_type")))
+
+
+def loading_lines(model: Path) -> str:
+    """Python that loads a model's policy with transformers."""
+    module = module_to_load(model)
+    first = f"import {module}  # registers the model's class\n" if module else ""
+    return (
+        f"{first}from transformers import AutoModelForCausalLM, AutoTokenizer\n\npath = {str(model)!r}\n"
+        "model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)"
+    )
 
 
 def drafting_depths(model: Path) -> int:

@@ -20,6 +20,7 @@ _WRITTEN = "Written in the layout and dtypes that the model came in, and served 
 _DRAFTS = f"{_WRITTEN}; the MTP heads draft."
 _NO_DRAFTS = f"{_WRITTEN}; vLLM has no class for heads that were attached here, and leaves them out."
 _LOAD = "Loads with `transformers`, which serves the policy alone; that needs `pip install 'transformers[serving]'`."
+_LOAD_OURS = "`transformers` has no class for this model: it loads the policy where this program is installed, and `transformers serve` does not."
 
 
 def draw(run: RunDetail) -> None:
@@ -73,14 +74,12 @@ def _card(run: RunDetail, one: Listed) -> None:
         st.caption(_DRAFTS if depths else _NO_DRAFTS)
         lines = [serving.export_line(one.model, _SERVED), serving.serve_line(_SERVED, depths)]
         st.code("\n".join(lines), language="bash", wrap_lines=True)
-        st.caption(_LOAD)
-        st.code(f"transformers serve {path}", language="bash", wrap_lines=True)
-        st.code(
-            f"from transformers import AutoModelForCausalLM, AutoTokenizer\n\npath = {str(one.model)!r}\n"
-            "model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)",
-            language="python",
-            wrap_lines=True,
-        )
+        if serving.module_to_load(one.model) is None:
+            st.caption(_LOAD)
+            st.code(f"transformers serve {path}", language="bash", wrap_lines=True)
+        else:
+            st.caption(_LOAD_OURS)
+        st.code(serving.loading_lines(one.model), language="python", wrap_lines=True)
 
 
 def _buttons(run: RunDetail, one: Listed) -> None:

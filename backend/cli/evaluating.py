@@ -96,7 +96,7 @@ def evaluate(
     if step is not None and best:
         raise ConfigError([Problem("--step", f"{step} and --best name two checkpoints; give one of them")])
     found = [
-        *(_evaluable(target, step, best) for target in targets or ()),
+        *(evaluable(target, step, best) for target in targets or ()),
         *(_model(name, step, best) for name in model or ()),
     ]
     if not found:
@@ -149,7 +149,7 @@ def _said(run_id: int, prepared: Prepared, several: bool) -> str:
     )
 
 
-def _evaluable(target: str, step: int | None, best: bool) -> Evaluable:
+def evaluable(target: str, step: int | None, best: bool) -> Evaluable:
     """What the user means: a folder that exists is a model; else a run, where there is one of this id or name; else a registered model; else a name on the hub."""
     from backend import evaluations, store
     from db import reads

@@ -104,12 +104,17 @@ def show_model(
 @models.command("export")
 def export_model(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A registered name, or a folder, such as a checkpoint's.")
+        str,
+        typer.Argument(
+            metavar="MODEL|RUN", help="A run by number or name, a registered name, or a folder.", show_default=False
+        ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Is made; must be empty.", show_default=False)],
+    step: Annotated[int | None, typer.Option(help="Which checkpoint of a run.", show_default="the newest")] = None,
 ) -> None:
     """Write a model with its MTP heads in the layout and dtypes of the checkpoint that it came from: a run's checkpoints lie in float32."""
-    from backend import registry, serving
+    from backend import serving
+    from backend.cli.evaluating import evaluable
     from trainer.config import EvaluatedModel
     from trainer.errors import ConfigError, Problem
     from trainer.models.export import export, why_not_into
@@ -118,7 +123,7 @@ def export_model(
 
     if wrong := why_not_into(folder):
         raise ConfigError([Problem("FOLDER", wrong)])
-    path = registry.model_path(model, "MODEL")
+    path = str(evaluable(model, step, best=False).values["model"]["path"])
     if problems := model_problems(EvaluatedModel(path=path)):
         raise ConfigError(problems)
     depths = stored_depths(path)

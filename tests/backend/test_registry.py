@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from backend_harness import look
+from tiny_checkpoints import write_tiny
 
 from backend import registry, runs, store
 from backend.cli.common import read_config
@@ -87,6 +88,23 @@ def test_a_checkpoint_of_a_run_is_registered_as_a_model(config: Config) -> None:
     assert registry.add_checkpoint("earlier", run.id, 2, "before").note == "before"
     with pytest.raises(StoreError, match="has no checkpoint of step 3"):
         registry.add_checkpoint("third", run.id, 3)
+
+
+def test_a_checkpoint_is_exported_by_its_runs_number_or_name_and_its_step(
+    config: Config, mtprl: Mtprl, tmp_path: Path
+) -> None:
+    run = look(runs.submit(config()))
+    for step, depths in ((2, 1), (4, 2)):
+        write_tiny("mimo", Path(run.folder) / "checkpoints" / f"step-{step:06d}" / "model", depths=depths)
+    for called, step, depths in ((str(run.id), (), "2 MTP depths"), (run.name, ("--step", "2"), "1 MTP depth ")):
+        code, out, said = mtprl("models", "export", called, str(tmp_path / called), *step)
+        assert code == 0, said
+        assert depths in out
+        assert (tmp_path / called / "model.safetensors").is_file()
+    code, _, said = mtprl("models", "export", str(run.id), str(tmp_path / "no"), "--step", "3")
+    assert code == 1
+    assert "has no checkpoint of step 3; choose one of 2, 4" in said
+    assert mtprl("models", "export", "nothing", str(tmp_path / "no"))[0] == 1
 
 
 def test_a_configuration_file_may_name_them(home: Path, config: Config, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +50,7 @@ def test_each_checkpoint_says_what_it_is_and_how_to_use_it(full_store, open_page
     assert f"--set model.path={kept}/step-000012/model" in lines
     assert f"transformers serve {kept}/step-000010/model" in lines
     assert f"mtprl models export {kept}/step-000010/model served\n" in "".join(lines)
+    assert any(line.startswith("from transformers import") for line in lines)
     assert "vLLM has no class for heads that were attached here" in texts(app)
     assert [one.proto.label for one in app.get("download_button")] == ["CSV", "Download, 2.0 KiB", "Download, 2.0 KiB"]
 
@@ -62,6 +65,21 @@ def test_a_checkpoint_whose_heads_vllm_knows_is_served_with_them(full_store, ope
     assert export == ["mtprl", "models", "export", f"{kept}/step-000012/model", "served"]
     assert serve[-1] == '{"method": "mtp", "num_speculative_tokens": 2}'
     assert "served" in serve
+
+
+def test_a_model_that_transformers_has_no_class_for_is_loaded_with_the_module_that_registers_it(
+    full_store, open_page, kept
+):
+    write_tiny("mimo", kept / "step-000012" / "model")
+    seal(kept / "step-000012")
+    codes = [element.value for element in opened(full_store, open_page).code]
+    assert f"transformers serve {kept}/step-000010/model" in codes
+    assert f"transformers serve {kept}/step-000012/model" not in codes
+    [lines] = [code for code in codes if "step-000012/model'" in code and "from_pretrained" in code]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{lines}\nprint(type(model).__name__)"], capture_output=True, text=True
+    )
+    assert done.stdout == "MiMoForCausalLM\n", done.stderr
 
 
 def test_evaluate_opens_the_form_above_with_that_step(full_store, open_page, kept):
