@@ -9,11 +9,15 @@ from typing import Any
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 
-from backend import store
+from backend import store, words
+from backend.inspection.data import count
+from backend.registry import data_of
 from dashboard import fields, forms
 from db.registry import Entry, Registered, listed
+from trainer.config import yaml_text
 from trainer.errors import MtprlError, Problem
 
+_BENCHMARKS = "evaluation.benchmarks"
 _TITLES = {Registered.MODEL: "Registered model", Registered.DATA: "Registered data"}
 
 
@@ -43,11 +47,26 @@ def take_from_address() -> None:
         found = [entry for entry in entries(kind) if entry.name == name]
         if found:
             _fill(found[0])
+            if kind == Registered.MODEL:
+                _leave_out_what_is_not_here()
         else:
             st.warning(
                 f"There is no {kind} registered as {name!r}; the form is as it was.", icon=":material/search_off:"
             )
         del st.query_params[kind.value]
+
+
+def _leave_out_what_is_not_here() -> None:
+    """Take benchmarks out that the form began with and whose problems cannot be read: they are the preset's, and nobody asked for them."""
+    given = yaml_text.read(fields.texts()[_BENCHMARKS] or "[]")
+    errors = {item["name"]: count(data_of(item["data"])).error for item in given}
+    if not any(errors.values()):
+        return
+    kept = [item for item in given if not errors[item["name"]]]
+    absent = ", ".join(name for name, error in errors.items() if error)
+    said = f"Nothing is evaluated on {absent}, with which the preset begins: its problems cannot be read here. Benchmarks of your own stand under Evaluation."
+    fields.load({_BENCHMARKS: forms.texts_of({"evaluation": {"benchmarks": kept}})[_BENCHMARKS]})
+    st.info(words.literal(said), icon=":material/info:")
 
 
 def entries(kind: Registered) -> list[Entry]:

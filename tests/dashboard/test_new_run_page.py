@@ -148,6 +148,20 @@ def test_registered_names_fill_in_the_form_and_are_accepted_as_a_path(empty_stor
     assert "no model registered as 'nothing'" in texts(open_page("new_run", model="nothing"))
 
 
+def test_a_model_to_train_with_brings_no_benchmark_that_cannot_be_read_here(empty_store, open_page):
+    synthetic.make_base(empty_store)
+    registry.add_model("small", str(empty_store / "models" / "addition"))
+    app = open_page("new_run", model="small")
+    assert "name: addition" in app.text_area(key="form:evaluation.benchmarks").value
+    assert "Nothing is evaluated on" not in texts(app)
+    (empty_store / "data" / "addition" / "test.jsonl").unlink()
+    app = open_page("new_run", model="small")
+    assert not app.exception
+    assert app.text_area(key="form:evaluation.benchmarks").value == ""
+    assert "Nothing is evaluated on addition, with which the preset begins" in texts(app)
+    assert "evaluation.benchmarks=[]" in " ".join(code.value for code in app.code)
+
+
 def test_a_refused_name_is_said_once_as_it_was_typed(grid_page):
     app = grid_page
     app.text_input(key="form:name").set_value("<b>bold</b>").run()
