@@ -211,6 +211,15 @@ def plan(
     ],
     overrides: Overrides = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many runs of it.")] = 1,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="GB",
+            help="Weigh it against launch.num_processes GPUs of so many GB (10^9 bytes) each, in the place of the devices here.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a run will need before it is queued: model, data, devices, memory, time, disk. Exit code 1 where it could not work."""
@@ -223,11 +232,12 @@ def plan(
 
     values, _ = read_config(config, overrides)
     run = parse(values)
+    elsewhere = None if gpu_memory is None else int(gpu_memory * 10**9)
     if store.is_ready():
         with store.reading() as connection:
-            found = checks([run], seeds, connection)
+            found = checks([run], seeds, connection, elsewhere=elsewhere)
     else:
-        found = checks([run], seeds, None)
+        found = checks([run], seeds, None, elsewhere=elsewhere)
     if as_json:
         print_json([check._asdict() for check in found])
     else:

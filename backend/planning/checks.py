@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -14,6 +15,7 @@ from backend.advice import drafts_of_idle_heads
 from backend.devices import memory_of
 from backend.inspection.data import LARGEST, DataCount, count
 from backend.inspection.models import ModelFacts, inspect_model
+from backend.inspection.published import with_published_sizes
 from backend.planning import duration, memory
 from backend.planning.check import Check
 from backend.planning.contents import contamination, too_long
@@ -29,10 +31,16 @@ from trainer.rollout.vllm.installed import problems as engine_problems
 
 _SPARE = 0.9
 """A device is full from this share of its memory on."""
+_BY_SIZE = {"Memory", "Disk"}
+"""The checks that the sizes of a model decide."""
 
 
 def checks(
-    configs: Sequence[RunConfig], seeds: int, connection: Connection | None, most_compared: int = LARGEST
+    configs: Sequence[RunConfig],
+    seeds: int,
+    connection: Connection | None,
+    most_compared: int = LARGEST,
+    elsewhere: int | None = None,
 ) -> list[Check]:
     """All checks of a grid of runs on one budget, or of a single run.
 
@@ -41,19 +49,38 @@ def checks(
         seeds: runs per method.
         connection: a look at the store; None: there is none yet, and what it would say is left out.
         most_compared: bytes of training data that are compared with the benchmarks; more are left to `mtprl contamination`.
+        elsewhere: bytes of each of the GPUs that are asked about in the place of the devices here; None: those here.
     """
     first = configs[0]
-    model = inspect_model(first.model.path)
+    found = inspect_model(first.model.path)
+    published = with_published_sizes(found)
+    model = published or found
+    by = f"; by the published sizes of {model.path}, whose files are not here" if published else ""
+    if elsewhere is not None:
+        machine = [
+            _asked_for(first, elsewhere),
+            _memory_elsewhere(configs, model, elsewhere),
+            _disk_elsewhere(configs, seeds, model),
+        ]
+    else:
+        machine = [
+            _devices(first, len(configs) * seeds, connection),
+            _memory(configs, model, connection),
+            _time(configs, seeds, connection),
+            _disk(configs, seeds, model),
+        ]
     return [
-        _model(first, model),
+        _not_here(model) if elsewhere is not None and published else _model(first, found),
         *_sampler(first),
         *_data(first),
         *filter(None, [too_long(first), contamination(first, most_compared)]),
-        _devices(first, len(configs) * seeds, connection),
-        _memory(configs, model, connection),
-        _time(configs, seeds, connection),
-        _disk(configs, seeds, model),
+        *(check._replace(words=check.words + by) if check.name in _BY_SIZE else check for check in machine),
     ]
+
+
+def _not_here(model: ModelFacts) -> Check:
+    said = f"{model.path}: its files are not on this machine; {words.short(model.trunk_parameters or 0)} parameters without MTP heads"
+    return Check("Model", "note", said)
 
 
 def _model(config: RunConfig, model: ModelFacts) -> Check:
@@ -145,8 +172,28 @@ def _devices(config: RunConfig, runs: int, connection: Connection | None) -> Che
     return Check("Devices", "good", f"{said}, {free}; {before}")
 
 
+def _asked_for(config: RunConfig, bytes_each: int) -> Check:
+    wanted = words.plural(config.launch.num_processes, "GPU")
+    said = (
+        f"asked about: {wanted} of {words.size(bytes_each)} each (launch.num_processes); those here are not looked at"
+    )
+    return Check("Devices", "note", f"{said}, and hours are known only where such a run has made steps")
+
+
 def _memory(configs: Sequence[RunConfig], model: ModelFacts, connection: Connection | None) -> Check:
     kind = _device_kind(connection)
+    together = _at_once(connection, 1) if kind != "cuda" and connection is not None else 1
+    return _weighed(configs, model, kind, memory_of(kind or "cpu") if _is_here(connection) else None, together)
+
+
+def _memory_elsewhere(configs: Sequence[RunConfig], model: ModelFacts, bytes_each: int) -> Check:
+    return _weighed(configs, model, "cuda", bytes_each, 1)
+
+
+def _weighed(
+    configs: Sequence[RunConfig], model: ModelFacts, kind: str | None, limit: int | None, together: int
+) -> Check:
+    """The most that one of the runs needs, against the bytes of a device, which `together` of them share; None: not known."""
     found = [(config, memory.estimate(config, model, on_gpu=kind == "cuda")) for config in configs]
     known = [(config, estimate) for config, estimate in found if estimate is not None]
     if not known:
@@ -155,14 +202,12 @@ def _memory(configs: Sequence[RunConfig], model: ModelFacts, connection: Connect
     where = "in the update" if most.in_update else "while sampling"
     parts = ", ".join(f"{name} {words.size(size)}" for name, size in list(most.at_peak.items())[:3])
     said = f"up to {words.size(most.peak)} {where} ({parts})"
-    limit = memory_of(kind or "cpu") if _is_here(connection) else None
     if limit is None:
         return Check("Memory", "good", f"{said}; how much a device has is not known")
     has = f"{'a GPU' if kind == 'cuda' else 'this machine'} has {words.size(limit)}"
     if most.peak > _SPARE * limit:
         lower = memory.what_to_lower(config, model, int(_SPARE * limit), on_gpu=kind == "cuda")
         return Check("Memory", "bad" if most.peak > limit else "note", f"{said}, and {has}; {lower}")
-    together = _at_once(connection, 1) if kind != "cuda" and connection is not None else 1
     if together * most.peak > limit:
         return Check(
             "Memory",
@@ -203,27 +248,55 @@ def _time(configs: Sequence[RunConfig], seeds: int, connection: Connection | Non
 
 
 def _disk(configs: Sequence[RunConfig], seeds: int, model: ModelFacts) -> Check:
-    sizes = [memory.checkpoint_bytes(config, model) for config in configs]
     folder = _existing(settings().runs)
     free = shutil.disk_usage(folder).free
-    if any(size is None for size in sizes):
+    needed = _checkpoints(configs, seeds, model)
+    if needed is None:
         return Check("Disk", "note", f"the size of a checkpoint is not known here; {words.size(free)} are free")
-    # Those that are kept, the best one, and one that is being written.
-    kept = [config.checkpoint.keep + bool(config.evaluation.benchmarks) for config in configs]
-    one = max((number + 1) * (size or 0) for number, size in zip(kept, sizes, strict=True))
-    all_runs = seeds * sum(number * (size or 0) for number, size in zip(kept, sizes, strict=True))
-    said = f"{words.size(all_runs)} of checkpoints ({words.size(max(size or 0 for size in sizes))} each, up to {max(kept)} a run)"
-    if one > free:
+    if needed.one_run > free:
         return Check(
-            "Disk", "bad", f"{said}, and {words.size(free)} are free in {folder}; make room, or lower checkpoint.keep"
+            "Disk",
+            "bad",
+            f"{needed.words}, and {words.size(free)} are free in {folder}; make room, or lower checkpoint.keep",
         )
-    if all_runs > _SPARE * free:
+    if needed.all_runs > _SPARE * free:
         return Check(
             "Disk",
             "note",
-            f"{said}, and {words.size(free)} are free in {folder}; lower checkpoint.keep, or make room in time",
+            f"{needed.words}, and {words.size(free)} are free in {folder}; lower checkpoint.keep, or make room in time",
         )
-    return Check("Disk", "good", f"{said}; {words.size(free)} are free")
+    return Check("Disk", "good", f"{needed.words}; {words.size(free)} are free")
+
+
+def _disk_elsewhere(configs: Sequence[RunConfig], seeds: int, model: ModelFacts) -> Check:
+    needed = _checkpoints(configs, seeds, model)
+    if needed is None:
+        return Check("Disk", "note", "the size of a checkpoint is not known here")
+    return Check(
+        "Disk", "note", f"{needed.words}, and {words.size(needed.one_run)} for a run while it writes the next one"
+    )
+
+
+class _Needed(NamedTuple):
+    """What checkpoints take on disk, in bytes."""
+
+    one_run: int
+    """Of the largest run, with one that is being written."""
+    all_runs: int
+    words: str
+
+
+def _checkpoints(configs: Sequence[RunConfig], seeds: int, model: ModelFacts) -> _Needed | None:
+    """None where the model's sizes are not known."""
+    sizes = [size for config in configs if (size := memory.checkpoint_bytes(config, model)) is not None]
+    if len(sizes) < len(configs):
+        return None
+    # Those that are kept, the best one, and one that is being written.
+    kept = [config.checkpoint.keep + bool(config.evaluation.benchmarks) for config in configs]
+    one = max((number + 1) * size for number, size in zip(kept, sizes, strict=True))
+    all_runs = seeds * sum(number * size for number, size in zip(kept, sizes, strict=True))
+    said = f"{words.size(all_runs)} of checkpoints ({words.size(max(sizes))} each, up to {max(kept)} a run)"
+    return _Needed(one, all_runs, said)
 
 
 def _at_once(connection: Connection | None, wanted: int) -> int:

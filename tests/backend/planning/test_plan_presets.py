@@ -10,8 +10,9 @@ import pytest
 from fake_models import SIZES, write_model
 from planned import lines
 
-from backend import store
-from backend.inspection.models import Shape, inspect_model
+from backend import store, words
+from backend.inspection.models import inspect_model
+from backend.inspection.published import PUBLISHED
 from backend.planning import checks as service
 from backend.planning import memory
 from db.workers import worker_heartbeat
@@ -20,11 +21,6 @@ from trainer.presets import presets
 
 GPU_24, GPU_141 = 24 * 2**30, 141 * 10**9
 MADE_FOR = {"small-gpu": (1, GPU_24), "paper-mimo-7b": (8, GPU_141), "paper-mimo-7b-gspo": (8, GPU_141)}
-PUBLISHED = {
-    "Qwen/Qwen3-0.6B": Shape(1024, 3072, 28, 16, 8, 128, 151_936, tied=True),
-    "XiaomiMiMo/MiMo-7B-RL": Shape(4096, 11_008, 36, 32, 8, 128, 151_680, tied=False),
-    "zai-org/GLM-4.5-Air": Shape(4096, 1408, 46, 96, 8, 128, 151_552, tied=False, experts=128, active_experts=8),
-}
 
 
 def preset_with_model(name: str, folder: Path) -> RunConfig:
@@ -86,3 +82,28 @@ def test_the_plan_of_glm_says_that_sampling_and_not_the_update_is_too_much(tmp_p
         said
         == "sampling puts the whole model on every device, and that alone is too much; use a smaller model, or devices with more memory"
     )
+
+
+@pytest.mark.parametrize(
+    ("preset", "bytes_each", "level"),
+    [("paper-mimo-7b/occ", GPU_141, "good"), ("paper-mimo-7b/occ", GPU_24, "bad"), ("small-gpu/occ", GPU_24, "good")],
+)
+def test_a_preset_is_weighed_without_its_models_files_against_gpus_that_are_not_here(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str, bytes_each: int, level: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
+    monkeypatch.setattr(service, "_data", lambda config: [])
+    config = parse(resolve(presets()[preset].values, variables={"MTPRL_HOME": str(tmp_path)}))
+    found = {check.name: check for check in service.checks([config], 1, None, elsewhere=bytes_each)}
+    assert found["Memory"].level == level, found["Memory"].words
+    assert f"a GPU has {words.size(bytes_each)}" in found["Memory"].words
+    assert all(f"by the published sizes of {config.model.path}" in found[name].words for name in ("Memory", "Disk"))
+    assert (found["Model"].level, found["Devices"].level) == ("note", "note")
+    headers = preset_with_model(preset, tmp_path)
+    with_files = {check.name: check for check in service.checks([headers], 1, None, elsewhere=bytes_each)}
+    assert found["Memory"].words.startswith(with_files["Memory"].words)
+
+
+def test_every_model_that_a_preset_names_has_its_published_sizes(tmp_path: Path) -> None:
+    named = {preset.values["model"]["path"] for preset in presets().values()}
+    assert {name for name in named if not name.startswith("$")} == PUBLISHED.keys()
