@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from backend import words
+from backend import show, words
 from dashboard import liveness, markup
 from db.reads import WorkerRow
 from db.statuses import Status
@@ -138,3 +138,8 @@ def test_alarms_of_a_listed_run_are_named_or_counted():
 )
 def test_sizes_have_sensible_digits(count, said):
     assert words.size(count) == said
+
+
+def test_a_shell_shows_small_numbers_as_pages_do_and_others_in_columns_of_equal_digits():
+    shown = [show.number(value) for value in (2.19e-5, -0.0123, 0.0, 0.25, 12.3456, float("nan"), None)]
+    assert shown == ["2.19e-5", "-0.0123", "0.000", "0.250", "12.346", "-", "-"]

@@ -65,6 +65,17 @@ def test_runs_are_counted_by_status(store):
         assert reads.status_counts(connection) == {**dict.fromkeys(Status, 0), Status.QUEUED: 2, Status.STOPPED: 1}
 
 
+def test_of_one_run_what_was_measured_of_its_drafts_is_said_too(store, run, reader):
+    said = {
+        "mtp/held_out_acceptance_greedy": 0.8,
+        "mtp/held_out_acceptance_sampled": 0.7,
+        "rollout/draft_acceptance_1": 0.1,
+    }
+    reader.feed(started(), metrics(1, **said, other=0.5))
+    with reading(store) as connection:
+        assert reads.get_run(connection, run).latest == said
+
+
 def test_a_run_has_the_metrics_that_were_logged_for_it(store, run, reader):
     with writing(store) as connection:
         other = submit(connection, "other")
