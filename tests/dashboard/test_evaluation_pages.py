@@ -141,12 +141,14 @@ def test_a_checkpoint_is_evaluated_from_the_page_of_its_run(full_store, open_pag
     app.run()
     assert app.selectbox(key="evaluate:suite").value == "demo"
     app.number_input(key="evaluate:samples").set_value(3).run()
+    app.number_input(key="evaluate:limit").set_value(2).run()
     [button] = [button for button in app.button if button.label == "Queue the evaluation"]
     button.click().run()
     assert not app.exception
     [row] = in_store(lambda connection: reads.list_runs(connection, kind=Kind.EVALUATION))
     assert (row.status, row.evaluates, row.evaluates_step) == (Status.QUEUED, run, 12)
-    assert f"run {row.id} is queued: {row.total_steps} problems, 3 samples each" in toasts(app)
+    assert f"run {row.id} is queued: 2 problems, 3 samples each" in toasts(app)
+    assert "only the first problems of addition (2)" in toasts(app)
 
 
 def test_what_cannot_be_evaluated_is_said_in_words(full_store, open_page, monkeypatch):
