@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from demo_homes import make_model, make_problems
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from trainer.config import RunConfig, parse
@@ -112,3 +113,12 @@ def tiny_run(make_joint: Callable[..., JointModel], tmp_path: Path) -> RunConfig
             "logging": {"completions_every": 2, "completions_prompts": 2},
         }
     )
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    """A home with the demo's model and problems, as `mtprl make-base` leaves it."""
+    make_model(tmp_path / "models" / "addition")
+    make_problems(tmp_path / "data" / "addition" / "train.jsonl", 64)
+    make_problems(tmp_path / "data" / "addition" / "test.jsonl", 5)
+    return tmp_path
