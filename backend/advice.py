@@ -17,7 +17,7 @@ MOST_PROBLEMS = 100_000
 def drafts_of_idle_heads(config: RunConfig) -> str:
     """What drafting heads that do not learn in a run come to; "" where none draft, or where they learn."""
     drafts = config.rollout.speculative != "off" or config.rollout.vllm.draft_tokens > 0
-    if not drafts or (config.regime.kind != "off" and config.mtp.head_loss != "none"):
+    if not drafts or config.trains_heads:
         return ""
     why = "regime off" if config.regime.kind == "off" else "mtp.head_loss none"
     model = inspect_model(config.model.path)

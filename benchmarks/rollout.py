@@ -16,6 +16,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -113,10 +114,10 @@ def drafts(device: torch.device, rounds: int) -> list[str]:
             "auto, known": BuiltinEngine(joint.trunk, NEVER, drafter=joint),
         }
         for shape in DRAFTED:
-            _of_engine(engines["on"])([[2] * PROMPT] * 64, Shape(64, 32), 0)
+            of_engine(engines["on"])([[2] * PROMPT] * 64, Shape(64, 32), 0)
             known = (_first(engines["on"].finish()),)
             contenders = {
-                key: _of_engine(engine, known if key == "auto, known" else ()) for key, engine in engines.items()
+                key: of_engine(engine, known if key == "auto, known" else ()) for key, engine in engines.items()
             }
             speeds = measure(contenders, shape, rounds, clock_of(device))
             told = {key: engine.finish() for key, engine in engines.items()}
@@ -198,10 +199,12 @@ def perfect(joint: JointModel) -> JointModel:
 
 def _builtin(joint: JointModel) -> Sample:
     ending, endless = (BuiltinEngine(joint.trunk, end) for end in (joint.trunk.config.eos_token_id, NEVER))
-    return lambda prompts, shape, turn: _of_engine(ending if shape.ends else endless)(prompts, shape, turn)
+    return lambda prompts, shape, turn: of_engine(ending if shape.ends else endless)(prompts, shape, turn)
 
 
-def _of_engine(engine: BuiltinEngine, acceptance: tuple[float, ...] = ()) -> Sample:
+def of_engine(engine: BuiltinEngine, acceptance: tuple[float, ...] = ()) -> Sample:
+    """The built-in sampler; `acceptance`: what is known of its heads' drafts."""
+
     def sample(prompts: list[list[int]], shape: Shape, turn: int) -> int:
         groups = engine.generate(prompts, Sampling(1, shape.tokens, 1.0, 1.0, seed=turn, acceptance=acceptance))
         return sum(len(response.tokens) for group in groups for response in group)
@@ -209,14 +212,14 @@ def _of_engine(engine: BuiltinEngine, acceptance: tuple[float, ...] = ()) -> Sam
     return sample
 
 
-def generated(joint: JointModel) -> Sample:
-    """transformers' `generate`."""
+def generated(joint: JointModel, precision: Callable[[], AbstractContextManager[None]] = nullcontext) -> Sample:
+    """transformers' `generate`, in the context of its forward passes."""
     end, padding = joint.trunk.config.eos_token_id, joint.trunk.config.pad_token_id
 
     def sample(prompts: list[list[int]], shape: Shape, turn: int) -> int:
         torch.manual_seed(turn)
         given = torch.tensor(prompts, device=joint.trunk.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), precision():
             whole = joint.trunk.generate(
                 given,
                 attention_mask=torch.ones_like(given),
@@ -229,7 +232,8 @@ def generated(joint: JointModel) -> Sample:
             )
         drawn = whole[:, PROMPT:]
         ended = (drawn == end).long().cumsum(dim=1) - (drawn == end).long() > 0
-        return int((~ended).sum()) if shape.ends else drawn.numel()
+        counted = int((~ended).sum())  # waits for a GPU
+        return counted if shape.ends else drawn.numel()
 
     return sample
 

@@ -36,7 +36,6 @@ from trainer.rollout.engine import Drafted, Engine
 from trainer.rollout.prompts import Prompt, Prompts, tokenize
 from trainer.seeds import derive
 from trainer.tasks import Grading, load
-from trainer.update.losses import trains_heads, trains_trunk
 from trainer.update.phase import Updater
 from trainer.warming import set_apart
 
@@ -198,8 +197,8 @@ def load_model(config: RunConfig, source: str, world: World) -> tuple[JointModel
 
     def load() -> JointModel:
         joint = load_joint(source, config.model.mtp_depths, seed=derive(config.seed, "heads"))
-        joint.mtp.requires_grad_(trains_heads(config))
-        joint.trunk.requires_grad_(trains_trunk(config))
+        joint.mtp.requires_grad_(config.trains_heads)
+        joint.trunk.requires_grad_(config.trains_trunk)
         if config.model.gradient_checkpointing:
             joint.recompute_blocks()
         return joint
@@ -252,7 +251,7 @@ def _new_heads(config: RunConfig) -> str:
     """What a randomly started head would otherwise show only by its loss (slime #1702)."""
     if config.regime.kind == "warm":
         trained = "they are what learns in this run, and their draft acceptance says little before they have"
-    elif trains_heads(config):
+    elif config.trains_heads:
         trained = "they learn in this run, and c, v2 and draft acceptance say little before they have"
     else:
         trained = f"and with regime {config.regime.kind} and mtp.head_loss {config.mtp.head_loss} they never learn"

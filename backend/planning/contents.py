@@ -15,7 +15,8 @@ from backend.planning.check import Check
 from backend.planning.lengths import Lengths
 from trainer.config import Benchmark, ReasoningGymData, RunConfig
 from trainer.errors import DataError, MtprlError
-from trainer.rollout.vllm.installed import length_problem, positions_of
+from trainer.models.readable import stated_positions
+from trainer.rollout.vllm.installed import length_problem
 
 _PROMPTS, _CONTAMINATION = "Prompts", "Contamination"
 _ASK = "`mtprl contamination` with the configuration, or Check contamination on the page New run,"
@@ -63,7 +64,7 @@ def _lengths(found: Lengths, config: RunConfig) -> Check:
 
 def _positions(prompt: int, config: RunConfig, said: str) -> Check | None:
     """What is said where a prompt of so many tokens and the longest response are more than the model was made for; None where they are not."""
-    response, positions = config.rollout.max_response_tokens, positions_of(config.model.path)
+    response, positions = config.rollout.max_response_tokens, stated_positions(config.model.path)
     if positions is None or prompt + response <= positions:
         return None
     if config.rollout.engine == "vllm":

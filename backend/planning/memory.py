@@ -229,9 +229,8 @@ def _parts(config: RunConfig) -> int:
 
 
 def _learning(config: RunConfig, trunk: int, heads: int) -> int:
-    """Parameters that learn, as trainer.update.losses.trains_trunk and trains_heads."""
-    trains_heads = config.regime.kind != "off" and config.mtp.head_loss != "none"
-    return (trunk if config.regime.kind != "warm" else 0) + (heads if trains_heads else 0)
+    """Parameters that learn."""
+    return trunk * config.trains_trunk + heads * config.trains_heads
 
 
 def _passes(config: RunConfig) -> int:

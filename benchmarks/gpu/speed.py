@@ -16,7 +16,7 @@ from benchmarks import rollout
 from benchmarks.gpu import models
 from benchmarks.gpu.parts import Cell, Found, Part, Setting, Values, failures, of
 from benchmarks.markdown import table
-from benchmarks.rollout import NEVER, Shape, measure, perfect, scattered
+from benchmarks.rollout import NEVER, Shape, generated, measure, of_engine, perfect, scattered
 from trainer.config import parse
 from trainer.events import MemorySink
 from trainer.loop import collect, learn
@@ -24,7 +24,6 @@ from trainer.models.demo_base import new_model
 from trainer.models.joint import JointModel
 from trainer.rollout.builtin import BuiltinEngine
 from trainer.rollout.decoding import Way
-from trainer.rollout.engine import Sampling
 from trainer.tasks import Grader
 from trainer.training import Training, prepare
 
@@ -103,9 +102,9 @@ def sampler(make: Make, precision: str, setting: Setting) -> Values:
     ours, plainly = (BuiltinEngine(joint.trunk, NEVER, _precision(precision, setting)) for _ in range(2))
     plainly.way = Way.OWN
     contenders = {
-        "generate": partial(_generated, joint, _precision(precision, setting)),
-        "built-in": partial(_drawn, ours),
-        "built-in, as transformers reads it": partial(_drawn, plainly),
+        "generate": generated(joint, _precision(precision, setting)),
+        "built-in": of_engine(ours),
+        "built-in, as transformers reads it": of_engine(plainly),
     }
     return _speeds(contenders, setting, SHAPES)
 
@@ -121,7 +120,7 @@ def drafts(make: Make, precision: str, setting: Setting) -> Values:
             "on": BuiltinEngine(joint.trunk, NEVER, precisely, drafter=joint, drafts_always=True),
             "auto": BuiltinEngine(joint.trunk, NEVER, precisely, drafter=joint),
         }
-        found[heads] = _speeds({name: partial(_drawn, engine) for name, engine in engines.items()}, setting, DRAFTED)
+        found[heads] = _speeds({name: of_engine(engine) for name, engine in engines.items()}, setting, DRAFTED)
         told = engines["on"].finish()
         found[heads]["acceptance"] = told.accepted[0] / told.drafts
     return found
@@ -143,28 +142,6 @@ def _placed(make: Make, setting: Setting) -> JointModel:
 
 def _precision(precision: str, setting: Setting) -> Callable[[], AbstractContextManager[None]]:
     return partial(torch.autocast, setting.device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def _drawn(engine: BuiltinEngine, prompts: list[list[int]], shape: Shape, turn: int) -> int:
-    groups = engine.generate(prompts, Sampling(1, shape.tokens, 1.0, 1.0, seed=turn))
-    return sum(len(response.tokens) for group in groups for response in group)
-
-
-def _generated(joint: JointModel, precisely: Any, prompts: list[list[int]], shape: Shape, turn: int) -> int:
-    torch.manual_seed(turn)
-    given = torch.tensor(prompts, device=joint.trunk.device)
-    with torch.inference_mode(), precisely():
-        whole = joint.trunk.generate(
-            given,
-            attention_mask=torch.ones_like(given),
-            do_sample=True,
-            top_k=0,
-            top_p=1.0,
-            max_new_tokens=shape.tokens,
-            eos_token_id=NEVER,
-            pad_token_id=joint.trunk.config.pad_token_id,
-        )
-    return len(whole[:, given.shape[1] :].tolist()) * shape.tokens
 
 
 def _printed(section: Callable[[torch.device, int], list[str]], setting: Setting) -> Values:

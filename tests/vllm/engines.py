@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,21 @@ def config_of(path: Path, **vllm: Any) -> RunConfig:
             "rollout": {"engine": "vllm", "vllm": {"cache_gib": 0.25, **vllm}, "max_response_tokens": 48},
         }
     )
+
+
+def run_trainer(values: dict[str, Any], out: Path) -> list[dict[str, Any]]:
+    """Run or evaluate as a user does with --output, without a GPU; the events."""
+    out.parent.mkdir(exist_ok=True)
+    file = out.with_name("asked.yaml")
+    file.write_text(json.dumps(values))
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "trainer", str(file), "--output", str(out)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
 
 
 def sampling(**changes: Any) -> Sampling:

@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import WIDTH
+from engines import WIDTH, run_trainer
 from tiny_checkpoints import write_tiny
 
 from trainer.tasks.addition import draw_pairs, write_problems
@@ -32,21 +31,6 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
-def run(values: dict[str, Any], out: Path) -> list[dict[str, Any]]:
-    """Evaluate as a user does with --output; the events."""
-    out.parent.mkdir(exist_ok=True)
-    file = out.parent / "evaluation.yaml"
-    file.write_text(json.dumps(values))
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "trainer", str(file), "--output", str(out)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
-
-
 def completions(events: list[dict[str, Any]]) -> dict[str, list[str]]:
     return {
         item["id"]: [sample["completion"] for sample in item["samples"]]
@@ -58,8 +42,8 @@ def completions(events: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 def test_answers_of_the_most_likely_tokens_are_those_of_the_built_in_sampler(values, tmp_path):
     drafting = {"engine": "vllm", "vllm": {"draft_tokens": 1, "cache_gib": 0.25}}
-    events = run({**values, "rollout": drafting}, tmp_path / "vllm" / "out")
-    expected = completions(run(values, tmp_path / "builtin" / "out"))
+    events = run_trainer({**values, "rollout": drafting}, tmp_path / "vllm" / "out")
+    expected = completions(run_trainer(values, tmp_path / "builtin" / "out"))
     assert completions(events) == expected
     assert len(expected) == 6
     assert len({answer for answers in expected.values() for answer in answers}) > 1

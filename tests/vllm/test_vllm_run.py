@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from engines import WIDTH
+from engines import WIDTH, run_trainer
 from playwright.sync_api import expect
 from stack import browser_page, running_stack, shell
 from tiny_checkpoints import write_tiny
@@ -85,16 +82,7 @@ def test_two_processes_sample_their_shares_each_with_a_vllm_of_its_own(home, tmp
         "update": {"mini_batches": 2},
         "launch": {"num_processes": 2},
     }
-    file, out = tmp_path / "run.yaml", tmp_path / "out"
-    file.write_text(json.dumps(config))
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "trainer", str(file), "--output", str(out)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )
-    assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    events = run_trainer(config, tmp_path / "out")
     values = {name: value for event in events for name, value in event.get("values", {}).items()}
     assert values["rollout/log_prob_gap"] < 1e-4
     assert 0 < values["rollout/draft_acceptance_1"] < 1

@@ -294,6 +294,16 @@ class RunConfig(Document):
         """Optimiser steps made from each rollout."""
         return self.update.mini_batches * self.update.epochs
 
+    @property
+    def trains_heads(self) -> bool:
+        """Whether the heads' own parameters learn at all."""
+        return self.regime.kind != "off" and self.mtp.head_loss != "none"
+
+    @property
+    def trains_trunk(self) -> bool:
+        """Whether trunk, embeddings and lm_head learn."""
+        return self.regime.kind != "warm"
+
     @model_validator(mode="after")
     def _combinations_make_sense(self) -> RunConfig:
         problems = rules.problems(self)

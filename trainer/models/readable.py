@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.models import headers
 from trainer.models.headers import TensorFacts
-from trainer.models.layouts import Carried, carried, trouble
+from trainer.models.layouts import Carried, carried, text_of, trouble
 
 # What some architectures do to logits after the lm_head (Gemma 2, Cohere, Granite, Falcon-H1), with the value that does nothing.
 _AFTER_THE_HEAD = {"final_logit_softcapping": None, "logit_scale": 1, "logits_scaling": 1, "lm_head_multiplier": 1}
@@ -31,6 +31,17 @@ def config_of(folder: Path) -> dict[str, Any]:
     return json_of(folder / "config.json")
 
 
+def text_settings(path: str) -> Mapping[str, Any]:
+    """What config.json says of the text model; empty where a model's files are not at hand."""
+    return text_of(config_of(Path(path)) if Path(path).is_dir() else {})
+
+
+def stated_positions(path: str) -> int | None:
+    """Tokens that a model was made for, as config.json says; None where its files are not at hand, or do not say."""
+    found = text_settings(path).get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
 def carried_by(folder: Path) -> Carried | None:
     """The heads in a published layout that a folder carries; None where it carries none that can be read."""
     return carried(config_of(folder), headers.tensors(folder) or {})
@@ -43,8 +54,7 @@ def why_not_trained(folder: Path) -> str | None:
     if quantised:
         method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised
         return f"it is quantised ({method}), and what is quantised cannot be trained; use a copy in bfloat16"
-    text = config.get("text_config")
-    sizes = {**config, **(text if isinstance(text, dict) else {})}
+    sizes = {**config, **text_of(config)}
     tensors = headers.tensors(folder) or {}
     return changed_logits(sizes) or _narrow(tensors) or trouble(config, tensors) or _misfit(config, sizes, tensors)
 

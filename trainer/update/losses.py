@@ -31,16 +31,6 @@ def reaches(config: RunConfig) -> tuple[Reach, ...]:
     return per_head_loss[config.mtp.head_loss]
 
 
-def trains_heads(config: RunConfig) -> bool:
-    """Whether the heads' own parameters learn at all."""
-    return config.regime.kind != "off" and config.mtp.head_loss != "none"
-
-
-def trains_trunk(config: RunConfig) -> bool:
-    """Whether trunk, embeddings and lm_head learn."""
-    return config.regime.kind != "warm"
-
-
 class LossParts(NamedTuple):
     """With gradient; their sum is minimised."""
 
@@ -70,7 +60,7 @@ class Losses:
         self._regime_loss = trunk_loss(config.regime)
         self._ratio = getattr(config.regime, "ratio", "main")
         self._head_scale = config.mtp.head_loss_scale
-        self.trains_trunk = trains_trunk(config)
+        self.trains_trunk = config.trains_trunk
         """Whether there is a policy loss."""
         self.distils = isinstance(config.regime, Warm) and config.regime.loss == "distillation"
         """Whether the heads learn the main head's distribution in the place of the sampled tokens."""

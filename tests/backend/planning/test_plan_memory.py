@@ -52,7 +52,7 @@ def test_memory_by_hand(tmp_path: Path, values: dict[str, Any]) -> None:
 def test_the_heads_passes_are_those_of_the_trainer(
     tmp_path: Path, values: dict[str, Any], changes: dict[str, Any], passes: int
 ) -> None:
-    from trainer.update.losses import reaches, trains_heads, trains_trunk
+    from trainer.update.losses import reaches
 
     config = sized(tmp_path, values, **changes)
     found = memory.estimate(config, inspect_model(config.model.path), on_gpu=False)
@@ -63,7 +63,7 @@ def test_the_heads_passes_are_those_of_the_trainer(
     layer = 6 * 1024 + 4 * 3072 + 4 * (2048 + 1024) + 9 * 1024
     assert found.update["activations of the MTP heads"] == 16_000 * passes * layer
     trunk = inspect_model(config.model.path).trunk_parameters or 0
-    assert found.fixed["optimiser"] == 8 * (trunk * trains_trunk(config) + shape.depth * trains_heads(config))
+    assert found.fixed["optimiser"] == 8 * (trunk * config.trains_trunk + shape.depth * config.trains_heads)
 
 
 def test_what_to_lower_brings_the_peak_below_the_limit(tmp_path: Path, values: dict[str, Any]) -> None:

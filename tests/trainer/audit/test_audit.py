@@ -14,7 +14,6 @@ from trainer.objectives.coefficient import gain
 from trainer.objectives.tracker import CoefficientTracker
 from trainer.rollout.collect import Experience
 from trainer.rollout.engine import Response
-from trainer.update.losses import trains_heads
 from trainer.update.phase import Updater
 
 TEMPERATURE = 0.7
@@ -43,7 +42,7 @@ def experience(sequences) -> Experience:
 def start(make_joint):
     def make(config, depths=2):
         joint = make_joint(depths)
-        joint.mtp.requires_grad_(trains_heads(config))
+        joint.mtp.requires_grad_(config.trains_heads)
         if config.model.gradient_checkpointing:
             joint.recompute_blocks()
         trained = [parameter for parameter in joint.parameters() if parameter.requires_grad]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from accelerate import Accelerator
+from small_models import SMALL
 
 from trainer.launch.world import World
 from trainer.models.demo_base import character_tokenizer
@@ -152,24 +153,12 @@ def strange(make_joint):
     """Models with something special in their attention."""
     from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
 
-    small = {
-        "vocab_size": 24,
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 8,
-        "eos_token_id": 1,
-        "bos_token_id": None,
-        "pad_token_id": 0,
-    }
     torch.manual_seed(0)
     models = {
-        "sliding window": MistralForCausalLM(MistralConfig(**small, sliding_window=4)),
+        "sliding window": MistralForCausalLM(MistralConfig(**SMALL, sliding_window=4)),
         "cap on scores": Gemma2ForCausalLM(
             Gemma2Config(
-                **small,
+                **SMALL,
                 attn_logit_softcapping=0.5,
                 final_logit_softcapping=None,
                 layer_types=["full_attention"] * 2,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_models import SMALL
 from transformers import (
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
@@ -25,18 +26,6 @@ from trainer.rollout.engine import Sampling
 
 PROMPTS = [[3, 4, 5], [6], [7, 8, 9, 10, 11] * 5, [12, 13]]
 """One of them is longer than what products of matrices read."""
-SMALL = {
-    "vocab_size": 24,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-    "eos_token_id": 1,
-    "bos_token_id": None,
-    "pad_token_id": 0,
-}
 ALL_HEADS = {**SMALL, "num_key_value_heads": 2}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 LONG = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 4.0}

@@ -8,7 +8,6 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from trainer.launch.sharding import shard
 from trainer.objectives.tracker import CoefficientTracker
-from trainer.update.losses import trains_heads, trains_trunk
 from trainer.update.phase import Updater
 
 REGIMES = {
@@ -36,8 +35,8 @@ class Phase:
 
     def __init__(self, joint, config, device="cpu"):
         self.joint = copy.deepcopy(joint).to(device)
-        self.joint.mtp.requires_grad_(trains_heads(config))
-        self.joint.trunk.requires_grad_(trains_trunk(config))
+        self.joint.mtp.requires_grad_(config.trains_heads)
+        self.joint.trunk.requires_grad_(config.trains_trunk)
         if config.model.gradient_checkpointing:
             self.joint.recompute_blocks()
         if config.launch.sharding == "full":

@@ -57,7 +57,7 @@ def carried(config: Mapping[str, Any], names: Collection[str]) -> Carried | None
         names: of its tensors.
     """
     layers = layers_of(config)
-    types = {kind for kind in (config.get("model_type"), _text(config).get("model_type")) if isinstance(kind, str)}
+    types = {kind for kind in (config.get("model_type"), text_of(config).get("model_type")) if isinstance(kind, str)}
     for layout in LAYOUTS:
         if types & set(layout.model_types) and layers and (depths := layout.depths(names, layers)):
             return Carried(layout, depths, layers)
@@ -71,7 +71,7 @@ def trouble(config: Mapping[str, Any], names: Collection[str]) -> str | None:
         config: its config.json.
         names: of its tensors; empty where they are in no safetensors file.
     """
-    text, found = _text(config), carried(config, names)
+    text, found = text_of(config), carried(config, names)
     said = next((key for key in _COUNTS if isinstance(count := text.get(key), int) and count > 0), None)
     if found is None:
         known = any(config.get("model_type") in layout.model_types for layout in LAYOUTS)
@@ -103,11 +103,11 @@ def trouble(config: Mapping[str, Any], names: Collection[str]) -> str | None:
 
 def layers_of(config: Mapping[str, Any]) -> int:
     """Layers of the trunk; 0 where config.json does not say."""
-    count = _text(config).get("num_hidden_layers")
+    count = text_of(config).get("num_hidden_layers")
     return count if isinstance(count, int) else 0
 
 
-def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """What config.json says of the text model, where it is one of several."""
     text = config.get("text_config")
     return text if isinstance(text, Mapping) else config

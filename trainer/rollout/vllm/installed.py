@@ -6,11 +6,10 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from trainer.config import EvaluationConfig, RunConfig
 from trainer.errors import Problem
-from trainer.models.readable import carried_by, config_of
+from trainer.models.readable import carried_by, stated_positions, text_settings
 
 OLDEST = (0, 32)
 """The version that the engine was written for and tested on."""
@@ -67,7 +66,7 @@ def _kernel_problems(path: str) -> list[Problem]:
 
 
 def _length_problems(config: RunConfig | EvaluationConfig) -> list[Problem]:
-    (field, longest), positions = longest_response(config), positions_of(config.model.path)
+    (field, longest), positions = longest_response(config), stated_positions(config.model.path)
     if positions is None or longest < positions:
         return []
     message = f"{longest} and a prompt are more than the {positions} positions of {config.model.path}, where vLLM ends; lower it"
@@ -150,25 +149,12 @@ def is_for_processors() -> bool:
 
 def _head_size(path: str) -> int | None:
     """Numbers of one attention head; None where a model's files are not at hand, or its attention is another (multi-head latent attention)."""
-    text = _text_config(path)
+    text = text_settings(path)
     if text.get("kv_lora_rank"):
         return None
     hidden, heads = text.get("hidden_size"), text.get("num_attention_heads")
     found = text.get("head_dim") or (hidden // heads if isinstance(hidden, int) and isinstance(heads, int) else None)
     return found if isinstance(found, int) else None
-
-
-def positions_of(path: str) -> int | None:
-    """Tokens that a model was made for; None where its files are not at hand, or do not say."""
-    found = _text_config(path).get("max_position_embeddings")
-    return found if isinstance(found, int) else None
-
-
-def _text_config(path: str) -> dict[str, Any]:
-    """The settings of a model's text part; empty where its files are not at hand."""
-    config = config_of(Path(path)) if Path(path).is_dir() else {}
-    text = config.get("text_config", config)
-    return text if isinstance(text, dict) else {}
 
 
 def _published_depths(path: str) -> int | None:
